@@ -1,0 +1,161 @@
+"Pictures: the two doors between bytes and floats, grids, files, sliders, and what they refuse"
+import base64, io, re, stat, warnings
+from html.parser import HTMLParser
+import numpy as np, pytest, torch
+import matplotlib
+matplotlib.use('agg')
+import matplotlib.pyplot as plt
+from PIL import Image
+from progrow.images import (to_uint8, from_uint8, check_images, image_grid, show_images, save_images, Picture, Frames, still, figure_style)
+
+@pytest.fixture
+def x(): return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))*2-1
+
+def test_every_byte_survives_both_doors():
+    u = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(from_uint8(u)), u)
+    assert from_uint8(u).dtype==torch.float32 and from_uint8(u).aminmax()==(-1,1)
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_to_uint8_clips_and_keeps_the_shape(dtype):
+    v = torch.tensor([[-100.,-1.,0.],[1.,1.5,100.]], dtype=dtype, requires_grad=True)
+    assert to_uint8(v).tolist()==[[0,0,128],[255,255,255]]
+
+def test_to_uint8_errs_by_half_a_byte_at_most():
+    v = torch.linspace(-1, 1, 10_001)
+    assert (from_uint8(to_uint8(v))-v).abs().max() <= 1/255+1e-6
+
+def test_from_uint8_equals_the_official_range(golden):
+    g = golden('process_reals')
+    whole = [k[1:] for k in g if k.startswith('x') and float(g[f'lod{k[1:]}'])==0]
+    assert whole
+    for i in whole: np.testing.assert_allclose(from_uint8(g[f'x{i}']).numpy(), g[f'y{i}'], atol=1e-6)
+
+def test_from_uint8_takes_read_only_and_strided_arrays():
+    a = np.arange(24, dtype=np.uint8).reshape(2,3,4); b = a[:,:,::-1]; a.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert torch.equal(from_uint8(a).flip(2), from_uint8(b))
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf')])
+def test_not_a_number_raises(bad, x):
+    x[0,0,0,0] = bad
+    for f in (to_uint8, check_images, show_images):
+        with pytest.raises(ValueError, match='1 .*960.*diverged'): f(x)
+
+def test_wrong_types_raise(x):
+    for v in (torch.arange(3), torch.ones(3, dtype=torch.bool), torch.ones(3, dtype=torch.uint8), [0.5]):
+        with pytest.raises(TypeError, match='to_uint8 takes a float tensor'): to_uint8(v)
+    for v in (x, x.numpy(), [1]):
+        with pytest.raises(TypeError, match='from_uint8 takes a uint8'): from_uint8(v)
+    with pytest.raises(TypeError, match='torch.stack'): check_images(list(x))
+    with pytest.raises(TypeError, match='int64'): check_images(torch.zeros(1,3,4,4, dtype=torch.int64))
+
+@pytest.mark.parametrize('shape,says', [((2,8,8,3),'permute(0, 3, 1, 2)'), ((2,8,8,1),'permute(0, 3, 1, 2)'), ((8,8,3),'permute(2, 0, 1)'), ((9,8,8),'x[:, None]'),
+    ((8,8),'x[None]'), ((2,4,8,8),'x[:, :3]'), ((0,3,8,8),'no picture'), ((1,1,3,8,8),'four axes'), ((8,),'four axes')])
+def test_wrong_shapes_say_what_came_and_what_to_do(shape, says):
+    with pytest.raises(ValueError, match=re.escape(says)) as e: check_images(torch.zeros(shape))
+    assert str(shape) in str(e.value)
+
+def test_wrong_ranges(x):
+    with pytest.raises(ValueError, match='bytes kept as floats'): check_images((x+1)*127.5)
+    with pytest.warns(UserWarning, match=r'x\*2-1'): check_images((x+1)/2)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for ok in (x, x*5, x[0], x[:,:1], to_uint8(x), to_uint8(x).numpy(), x.numpy(), torch.ones(1,1,4,4), torch.zeros(1,3,4,4)): check_images(ok)
+
+def test_arrays_bytes_and_single_pictures_become_float_batches(x):
+    u = to_uint8(x)
+    assert torch.equal(check_images(u), from_uint8(u)) and torch.equal(check_images(u.numpy()), from_uint8(u))
+    assert torch.equal(check_images(x.numpy()), x) and torch.equal(check_images(x[0]), x[:1])
+
+@pytest.mark.parametrize('n,rows,shape', [(1,None,(1,1)), (2,None,(1,2)), (4,None,(2,2)), (5,None,(2,3)), (7,None,(3,3)), (5,1,(1,5)), (5,5,(5,1)), (5,2,(2,3))])
+@pytest.mark.parametrize('gap', [0,2])
+def test_grid_puts_each_picture_in_its_place(n, rows, shape, gap):
+    v = torch.randn(n, 1, 3, 4); g = image_grid(v, rows, gap, fill=.5); r,c = shape
+    assert g.shape==(1, r*(3+gap)-gap, c*(4+gap)-gap)
+    for i in range(n):
+        a,b = i//c*(3+gap), i%c*(4+gap)
+        assert torch.equal(g[:,a:a+3,b:b+4], v[i].clamp(-1,1))
+        g[:,a:a+3,b:b+4] = .5
+    assert (g==.5).all()
+
+def test_grid_refuses_a_wrong_number_of_rows(x):
+    for rows in (0,-1,6):
+        with pytest.raises(ValueError, match='from 1 to the number of images, 5'): image_grid(x, rows)
+
+def test_show_repeats_pixels(x):
+    pic = show_images(x[:1], scale=3)
+    assert np.array_equal(np.array(pic.image), to_uint8(x[0]).permute(1,2,0).numpy().repeat(3,0).repeat(3,1))
+    assert isinstance(pic, Picture) and repr(pic)=='Picture(1 image of 8x8)'
+    png,meta = pic._repr_png_()
+    assert np.array_equal(np.array(Image.open(io.BytesIO(png))), np.array(pic.image)) and meta['alt']
+
+@pytest.mark.parametrize('n,r', [(1,4),(16,4),(9,32),(1,1024),(64,64)])
+def test_show_picks_a_size_that_can_be_seen(n, r):
+    w,_ = show_images(torch.zeros(n,1,r,r)).image.size
+    assert w>=90 and (w<=680 or w<=9*(r+2))
+    with pytest.raises(ValueError, match='at least 1'): show_images(torch.zeros(n,1,r,r), scale=0)
+
+def test_save_is_exact_and_atomic(x, tmp_path, monkeypatch):
+    f = save_images(x, tmp_path/'a'/'b'/'x.png', rows=1)
+    assert f.exists() and [o.name for o in f.parent.iterdir()]==['x.png'] and f.stat().st_mode & stat.S_IRUSR
+    assert np.array_equal(np.array(Image.open(f)), to_uint8(image_grid(x, 1)).permute(1,2,0).numpy())
+    before = f.read_bytes()
+    monkeypatch.setattr('os.replace', lambda *a: (_ for _ in ()).throw(OSError('killed')))
+    with pytest.raises(OSError, match='killed'): save_images(-x, f)
+    assert f.read_bytes()==before and [o.name for o in f.parent.iterdir()]==['x.png']
+    with pytest.raises(ValueError, match='writes PNG'): save_images(x, tmp_path/'x.jpg')
+
+class Tags(HTMLParser):
+    def __init__(self, s): super().__init__(); self.tags,self.open = [],[]; self.feed(s); assert not self.open
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ('img','input'): self.open.append(tag)
+    def handle_endtag(self, tag): assert self.open.pop()==tag
+    def all(self, tag): return [a for t,a in self.tags if t==tag]
+
+def pictures(h): return [Image.open(io.BytesIO(base64.b64decode(a['src'].removeprefix('data:image/webp;base64,')))) for a in Tags(h).all('img')]
+
+def test_frames_of_tensors_hold_every_picture_exactly(x):
+    f = Frames(lambda i: x[i], range(5), name='a <b> & "c"', start=-1, width=100)
+    h = f._repr_html_(); t = Tags(h)
+    for p,v in zip(pictures(h), x, strict=True): assert np.array_equal(np.array(p.convert('RGB')), to_uint8(v).permute(1,2,0).numpy())
+    assert ['visibility:visible' in a['style'] for a in t.all('img')]==[False]*4+[True]
+    assert all('pixelated' in a['style'] for a in t.all('img')) and 'max-width:96px' in t.all('figure')[0]['style']
+    i, = t.all('input')
+    assert (i['min'],i['max'],i['value'],i['aria-label'],i['aria-valuetext'])==('0','4','4','a <b> & "c"','4')
+    assert h==Frames(list(x), range(5), name='a <b> & "c"', start=4, width=100)._repr_html_()
+
+def test_frames_need_nothing_from_outside(x, tmp_path):
+    f = Frames(x, range(5)).save(tmp_path/'new'/'s.html')
+    h = re.sub(r'base64,[^"]+', '', f.read_text())
+    assert not re.search(r'https?:|//|@import|url\(|<script|<link', h) and '\n\n' not in h
+
+def test_figures_share_one_frame_and_are_closed():
+    figure_style(); plt.close('all')
+    def draw(v):
+        fig,ax = plt.subplots(figsize=(3,2)); ax.plot([0,v]); ax.set_ylabel('y'*len(str(v)))
+        return fig
+    f = Frames(draw, [1,1e3,1e7], name='v')
+    assert len({o.size for o in f.images})==1 and not plt.get_fignums()
+    assert [a['data-label'] for a in Tags(f._repr_html_()).all('img')]==['1','1000','1e+07']
+    assert pictures(f._repr_html_())[0].mode=='RGBA' and 'pixelated' not in f._repr_html_()
+
+def test_frames_take_pillow_pictures_grids_and_shown_pictures(x):
+    f = Frames([Image.new('P', (4,4)), show_images(x), x, Image.new('L', (900,10)), x[0].numpy()], 'abcde')
+    assert len(pictures(f._repr_html_()))==5
+
+def test_frames_say_what_is_wrong(x):
+    with pytest.raises(TypeError, match='NoneType at stop 0. Does the function return'): Frames(lambda v: None, [1])
+    with pytest.raises(ValueError, match='5 pictures and 2 values'): Frames(x, [1,2])
+    with pytest.raises(ValueError, match='at least one value'): Frames(x, [])
+    with pytest.raises(ValueError, match='index into the 5 values, got 5'): Frames(x, range(5), start=5)
+
+def test_still_drops_dead_widgets_only():
+    view = 'application/vnd.jupyter.widget-view+json'
+    cell = {'outputs': [{'data': {view:{'model_id':'1'}, 'text/plain':'w'}}, {'data': {view:{}, 'image/png':'p'}}, {'data': {view:{'a':1}, 'image/png':'p'}}, {'data': {'text/plain':'t'}}, {'text':'x'}]}
+    still(cell); still({'cell_type':'markdown'}); still({'outputs':None})
+    a,b,c,d,e = cell['outputs']
+    assert view not in a['data'] and 'Run this notebook' in a['data']['text/html']
+    assert b=={'data':{'image/png':'p'}}==c and d=={'data':{'text/plain':'t'}} and e=={'text':'x'}

@@ -1,0 +1,82 @@
+"The package and its notebooks as a whole: light to import, no nbdev inside, layers in order, clean saved outputs."
+import ast, json, re, subprocess, sys
+from configparser import ConfigParser
+from pathlib import Path
+import pytest
+from packaging.requirements import Requirement
+import progrow
+
+root = Path(__file__).parents[1]
+modules = {p.stem: p for p in sorted(Path(progrow.__file__).parent.glob('*.py')) if not p.stem.startswith('_')}
+pages = sorted((root/'nbs').glob('[0-9]*.ipynb'))
+alone = 'images equalized pixelnorm minibatch_stddev fade_in schedule metrics'.split()
+
+def python(code): return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+def cells(page): return json.loads(page.read_text(encoding='utf-8'))['cells']
+def outputs(page): return [o for c in cells(page) for o in c.get('outputs', [])]
+
+def settings():
+    ini = ConfigParser(delimiters=['='])
+    if not ini.read(root/'settings.ini', encoding='utf-8'): pytest.skip('not in a checkout')
+    return ini['DEFAULT']
+
+def number(module):
+    "The number of the notebook that a module was exported from"
+    return int(re.search(r'File to edit: \.\./nbs/(\d+)_', modules[module].read_text(encoding='utf-8'))[1])
+
+def imports(module):
+    "The modules of ours that a module imports, at its top or inside a function"
+    for n in ast.walk(ast.parse(modules[module].read_text(encoding='utf-8'))):
+        if isinstance(n, ast.ImportFrom) and (n.level or n.module.split('.')[0]=='progrow'):
+            name = (n.module or '').removeprefix('progrow').lstrip('.')
+            yield from [name] if name else [a.name for a in n.names]
+        if isinstance(n, ast.Import): yield from (a.name.split('.')[1] for a in n.names if a.name.startswith('progrow.'))
+
+def test_import_is_light():
+    r = python("import sys, time; t=time.perf_counter(); import progrow; print(time.perf_counter()-t, *sys.modules)")
+    seconds,*loaded = r.stdout.split()
+    assert not {'torch', 'fastai', 'matplotlib', 'numpy'} & set(loaded)
+    assert float(seconds)<1
+
+def test_no_module_needs_nbdev():
+    code = "import importlib, sys; sys.modules['nbdev']=None\nfor m in %r: importlib.import_module('progrow.'+m)" % list(modules)
+    r = python(code)  # None in sys.modules makes any import of nbdev fail
+    assert r.returncode==0, r.stderr[-2000:]
+
+@pytest.mark.parametrize('module', modules)
+def test_imports_only_from_lower_numbers(module):
+    ours = set(imports(module))
+    assert not {m for m in ours if number(m)>=number(module)}
+    if module in alone: assert not ours
+
+@pytest.mark.parametrize('page', pages, ids=lambda p: p.stem)
+def test_saved_outputs(page):
+    outs = outputs(page)
+    assert any(k.startswith('image/') or k=='text/html' for o in outs for k in o.get('data', {})), 'saved without its figures: run it before saving'
+    for o in outs:
+        assert o['output_type']!='error' and o.get('name')!='stderr', ''.join(o.get('text', o.get('traceback', [])))
+        texts = [o.get('text', '')] + [v for k,v in o.get('data', {}).items() if k.startswith('text/')]
+        for t in texts:
+            t = re.sub(r'base64,[\w+/=]+', '', ''.join(t))
+            path = re.search(r'(?<![\w.])(/(home|root|Users|tmp|private|var|work|mnt)/|[A-Z]:\\)\S*|site-packages', t)
+            assert not path, f'a path of one machine: {path[0]}'
+
+def test_settings():
+    cfg = settings()
+    needs = {r.name: r for r in map(Requirement, cfg['requirements'].split())}
+    assert 'nbdev' not in needs and '<' not in str(needs['fastcore'].specifier)
+    assert all(map(Requirement, cfg['dev_requirements'].split()))
+    assert progrow.__version__==cfg['version']
+
+def test_setup_names_missing_settings(tmp_path):
+    pytest.importorskip('setuptools')
+    settings()
+    (tmp_path/'setup.py').write_text((root/'setup.py').read_text())
+    (tmp_path/'settings.ini').write_text('\n'.join(l for l in (root/'settings.ini').read_text().splitlines() if not l.startswith('author =')))
+    r = subprocess.run([sys.executable, 'setup.py', '--name'], cwd=tmp_path, capture_output=True, text=True)
+    assert r.returncode and 'no value for: author' in r.stderr
+
+def test_readme_names_both_commands():
+    settings()
+    text = (root/'README.md').read_text(encoding='utf-8')
+    assert 'make demo' in text and 'make test' in text
