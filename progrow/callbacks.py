@@ -11,6 +11,7 @@ from time import perf_counter
 import torch, matplotlib.pyplot as plt
 from torch import nn
 from fastai.callback.core import Callback
+import fastai.callback.progress # gives every Learner its bar
 from fastcore.basics import patch
 from .images import show_images
 
@@ -80,8 +81,8 @@ class SampleStrip(Callback):
         seed:int=0 # Of the latent vectors
     ): self.n,self.seed,self.rows = n,seed,{}
     def after_epoch(self):
-        done = self.schedule(self.images_seen)
-        if done.alpha==1: self.rows[done.resolution] = self.learn.sample(self.n, seed=self.seed).cpu()
+        r = self.state.resolution # of the last batch
+        if self.state.alpha==1: self.rows[r] = self.learn.sample(self.n, seed=self.seed, resolution=r).cpu()
 
 # %% ../nbs/40_callbacks.ipynb #913ffc3a
 @patch
@@ -125,7 +126,7 @@ class GrowthBar(Callback):
     order = 61 # after fastai's ProgressCallback
     def before_fit(self):
         self.run = hasattr(self.learn, 'progress') # no bar, no work
-        if self.run: self.per_image = dict(self.learn.seconds_per_image())
+        if self.run and not getattr(self, 'per_image', None): self.per_image = self.learn.seconds_per_image()
     def before_train(self): self.begun,self.first = perf_counter(),self.images_seen
     def after_batch(self):
         r,n = self.state.resolution,self.images_seen-self.first

@@ -9,27 +9,27 @@ __all__ = ['upsample', 'downsample', 'fade', 'fade_reals']
 import torch, torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/23_fade_in.ipynb #70fdf855
-def _is_maps(x, name):
+# %% ../nbs/23_fade_in.ipynb #17fddbd0
+def _check_maps(x, name):
     if x.ndim!=4 or not x.is_floating_point():
         raise ValueError(f"{name} takes floats of shape (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")
 
-# %% ../nbs/23_fade_in.ipynb #85b722da
+# %% ../nbs/23_fade_in.ipynb #5766f95d
 def upsample(
     x:Tensor, # (n, c, h, w) images or features
 )->Tensor: # (n, c, 2h, 2w)
     "Repeat each pixel in a 2x2 square: nearest-neighbour upsampling (ProGAN §2, fig. 2)"
-    _is_maps(x, 'upsample')
+    _check_maps(x, 'upsample')
     n,c,h,w = x.shape
     return x[:,:,:,None,:,None].expand(n, c, h, 2, w, 2).reshape(n, c, 2*h, 2*w)
 
-# %% ../nbs/23_fade_in.ipynb #4d6250fd
+# %% ../nbs/23_fade_in.ipynb #968d71e2
 def downsample(
     x:Tensor, # (n, c, h, w) images or features, h and w even
 )->Tensor: # (n, c, h/2, w/2)
     "Average each 2x2 square: box downsampling (ProGAN §2, fig. 2)"
-    _is_maps(x, 'downsample')
-    if x.shape[2]%2 or x.shape[3]%2: raise ValueError(f"downsample needs an even height and width, got {x.shape[2]}x{x.shape[3]}")
+    _check_maps(x, 'downsample')
+    if x.shape[2]%2 or x.shape[3]%2: raise ValueError(f"downsample needs an even height and width, got {x.shape[2]}x{x.shape[3]}: use sizes that are powers of two")
     return F.avg_pool2d(x, 2)
 
 # %% ../nbs/23_fade_in.ipynb #7f1d3b46
@@ -46,10 +46,10 @@ def fade(
     if not 0<=alpha<=1: raise ValueError(f"alpha runs from 0 (all old) to 1 (all new), got {alpha}")
     return old if alpha==0 else new if alpha==1 else torch.lerp(old, new, alpha)
 
-# %% ../nbs/23_fade_in.ipynb #70629cb9
+# %% ../nbs/23_fade_in.ipynb #922665bd
 def fade_reals(
     images:Tensor, # (n, c, h, w) real images in [-1, 1], at the new resolution
     alpha:float, # As for `fade`
 )->Tensor: # Same shape; at 0 each 2x2 square is one colour, at 1 the images themselves
-    "Fade the details of real images in, at the pace of the generator's new layer"
+    "Fade the detail of real images in, at the pace of the generator's new layer"
     return fade(upsample(downsample(images)), images, alpha)

@@ -10,6 +10,7 @@ __all__ = ['swd_published', 'swd_quick', 'random_directions', 'sliced_distance',
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 
 # %% ../nbs/50_metrics.ipynb #f856f47c
@@ -82,6 +83,7 @@ def patch_corners(
     if resolution<7: raise ValueError(f"7x7 patches do not fit into a level of {resolution}x{resolution}: compare at 8x8 or above")
     return torch.randint(resolution-6, (n, n_patches, 2), generator=generator)
 
+# %% ../nbs/50_metrics.ipynb #0d9b2367
 def patches(
     level:Tensor, # (n, c, h, w)
     corners:Tensor, # (n, n_patches, 2) from `patch_corners`
@@ -95,7 +97,6 @@ def patches(
 # %% ../nbs/50_metrics.ipynb #01fa1f1f
 def _scale(var): return torch.where(var>0, var, 1.).sqrt()
 
-# %% ../nbs/50_metrics.ipynb #9b5d1e5e
 def normalize_descriptors(
     p:Tensor, # (n, c, 7, 7) patches of one set at one level
 )->Tensor: # (n, c·49)
@@ -127,7 +128,7 @@ def _size(x): return 'x'.join(map(str, x.shape[2:]))
 # %% ../nbs/50_metrics.ipynb #d76f360e
 def _float255(x, device):
     "Images as (n, 3, h, w) float32 in 0..255; floats in [-1,1] are rounded as if saved to a file"
-    x = (x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))).to(device)
+    x = (x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))).to(device)
     if x.dtype!=torch.uint8:
         x = x.float()
         lo,hi = x.min().item(), x.max().item()
@@ -136,39 +137,52 @@ def _float255(x, device):
         x = (x*127.5+127.5).round().clamp(0, 255)
     return x.float().expand(-1, 3, -1, -1)
 
-class _LevelPatches:
-    "The patches of one set at level `i`, normalised, flattened, and cut anew, a few images at a time, whenever they are needed"
-    def __init__(self, images, i, is_last, corners, device):
-        self.images,self.i,self.is_last,self.corners,self.device = images,i,is_last,corners,torch.device(device)
-        self.chunk = 16 if self.device.type=='cpu' else 512  # images; 16 keep a CPU's work in its cache
-        self.mean,self.std = 0.,1.
-        w = torch.tensor([c[...,0].numel() for c in corners.split(self.chunk)]).double().view(-1,1,1)
-        m,v = torch.empty(2, len(w), 147)
-        for k,p in enumerate(self):
-            m[k] = p.mean(0)
-            v[k] = p.sub_(m[k].to(p.device)).square_().mean(0)
-        m,v = (o.double().view(-1,3,49) for o in (m, v))
-        mean = (w*m).sum((0,2))/w.sum()/49
-        var = (w*(v+(m-mean[:,None])**2)).sum((0,2))/w.sum()/49
-        self.mean,self.std = (o.float().view(3,1,1).to(device) for o in (mean, _scale(var)))
-
-    def __iter__(self):
-        for s,c in zip(range(0, len(self.images), self.chunk), self.corners.split(self.chunk)):
-            x = _float255(self.images[s:s+self.chunk], self.device)
-            for _ in range(self.i): x = pyr_down(x)
-            if not self.is_last: x = x - pyr_up(pyr_down(x))
-            yield patches((x-self.mean)/self.std, c.to(self.device)).flatten(1)
-
-    def sorted_shadows(self, directions): # (147, m) -> (m, patches), each row sorted
-        out,at = directions.new_empty(directions.shape[1], self.corners[...,0].numel()), 0
-        for p in self:
-            torch.mm(directions.T, p.T, out=out[:,at:at+len(p)])
-            at += len(p)
-        if self.device.type!='cpu': return out.sort(1).values
-        with ThreadPoolExecutor(torch.get_num_threads()) as ex: list(ex.map(np.ndarray.sort, out.numpy()))
-        return out
+@contextmanager
+def _workers(device):
+    "Map chunks over threads that each run torch on one core: many small operations wait for nobody"
+    n = torch.get_num_threads() if device.type=='cpu' else 1
+    if device.type=='cpu': torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(n) as ex: yield lambda f,xs: list(ex.map(f, xs))
+    finally:
+        if device.type=='cpu': torch.set_num_threads(n)
 
 # %% ../nbs/50_metrics.ipynb #bdf37ab0
+class _LevelPatches:
+    "The patches of one set at level `i`, normalised, flattened, and cut anew, a few images at a time, whenever they are needed"
+    def __init__(self, images, i, is_last, corners, device, pmap):
+        self.images,self.i,self.is_last,self.corners,self.device,self.pmap = images,i,is_last,corners,device,pmap
+        self.mean,self.std = 0.,1.
+        chunk = 16 if device.type=='cpu' else 512  # images; 16 keep a core's work in its cache
+        self.spans = [(a, min(a+chunk, len(images))) for a in range(0, len(images), chunk)]
+        w = torch.tensor([b-a for a,b in self.spans]).double().view(-1,1,1)/len(images)
+        m,v = torch.empty(2, len(w), 147)
+        def moments(k):
+            p = self.cut(self.spans[k])
+            m[k] = p.mean(0)
+            v[k] = p.sub_(m[k].to(device)).square_().mean(0)
+        pmap(moments, range(len(w)))
+        m,v = (o.double().view(-1,3,49) for o in (m, v))
+        mean = (w*m).sum((0,2))/49
+        var = (w*(v+(m-mean[:,None])**2)).sum((0,2))/49
+        self.mean,self.std = (o.float().view(3,1,1).to(device) for o in (mean, _scale(var)))
+
+    def cut(self, span): # (images·patches, 147)
+        x = _float255(self.images[slice(*span)], self.device)
+        for _ in range(self.i): x = pyr_down(x)
+        if not self.is_last: x = x - pyr_up(pyr_down(x))
+        return patches((x-self.mean)/self.std, self.corners[slice(*span)].to(self.device)).flatten(1)
+
+    def sorted_shadows(self, directions): # (147, m) -> (m, patches), each row sorted
+        k = self.corners.shape[1]
+        out = directions.new_empty(directions.shape[1], len(self.images)*k)
+        def project(span): torch.mm(directions.T, self.cut(span).T, out=out[:,span[0]*k:span[1]*k])
+        self.pmap(project, self.spans)
+        if self.device.type!='cpu': return out.sort(1).values
+        self.pmap(np.ndarray.sort, out.numpy())
+        return out
+
+# %% ../nbs/50_metrics.ipynb #76cf2451
 swd_published = dict(n_patches=128, n_directions=128, n_repeats=4)  # ProGAN's setting, with 16,384 images on each side
 swd_quick     = dict(n_patches=32,  n_directions=128, n_repeats=1)  # a sixteenth of the work, for use during training
 
@@ -186,14 +200,15 @@ def sliced_wasserstein(
 )->dict: # {64: …, 32: …, 16: …, 'mean': …}, times 1000; lower is nearer
     "ProGAN's distance between two sets of images, per level of detail (section 5); raises `ValueError` on unequal counts, sizes below `min_resolution`, nan"
     sizes = _checked(real, fake, min_resolution)
-    device = device or next((x.device for x in (fake, real) if isinstance(x, Tensor)), 'cpu')
+    device = torch.device(device or next((x.device for x in (fake, real) if isinstance(x, Tensor)), 'cpu'))
     g,swd = torch.Generator().manual_seed(seed), {}
-    for i,r in enumerate(sizes):
-        sets = [_LevelPatches(x, i, r==sizes[-1], patch_corners(len(x), r, n_patches, g), device) for x in (real, fake)]
-        directions,total = random_directions(n_directions*n_repeats, generator=g).to(device), 0.
-        for d in directions.split(max(1, max_memory//(2*4*len(real)*n_patches)), dim=1):
-            total += sets[0].sorted_shadows(d).sub_(sets[1].sorted_shadows(d)).abs_().mean(1).sum().item()
-        swd[r] = 1e3*total/directions.shape[1]
+    with _workers(device) as pmap:
+        for i,r in enumerate(sizes):
+            sets = [_LevelPatches(x, i, r==sizes[-1], patch_corners(len(x), r, n_patches, g), device, pmap) for x in (real, fake)]
+            directions,total = random_directions(n_directions*n_repeats, generator=g).to(device), 0.
+            for d in directions.split(max(1, max_memory//(2*4*len(real)*n_patches)), dim=1):
+                total += sets[0].sorted_shadows(d).sub_(sets[1].sorted_shadows(d)).abs_().mean(1).sum().item()
+            swd[r] = 1e3*total/directions.shape[1]
     return {**swd, 'mean': sum(swd.values())/len(swd)}
 
 # %% ../nbs/50_metrics.ipynb #91952c76

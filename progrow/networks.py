@@ -37,8 +37,9 @@ def feature_maps(
 @cache
 def _box(device, dtype):
     "The matrix (9, 16) that blurs a flattened 3x3 kernel by a 2x2 box"
-    s = torch.eye(4)[:3] + torch.eye(4)[1:]
-    return torch.kron(s, s).to(device, dtype)
+    with torch.inference_mode(False): # it is kept, and training may need it later
+        s = torch.eye(4)[:3] + torch.eye(4)[1:]
+        return torch.kron(s, s).to(device, dtype)
 
 # %% ../nbs/24_networks.ipynb #739e78dd
 def conv2d_downsample(
@@ -58,7 +59,9 @@ def upsample_conv2d(
     return F.conv_transpose2d(x, k.unflatten(2, (4,4)).transpose(0, 1), stride=2, padding=1)
 
 # %% ../nbs/24_networks.ipynb #01457c1b
-def leaky_relu(x:Tensor) -> Tensor: return F.leaky_relu(x, 0.2) # the activation of both networks
+def leaky_relu(x:Tensor) -> Tensor:
+    "The activation of both networks: a leaky ReLU of slope 0.2"
+    return F.leaky_relu(x, 0.2)
 
 class GeneratorStart(nn.Module):
     "The 4x4 block: paint a latent vector onto a 4x4 map, then convolve (paper, table 2)"
@@ -147,7 +150,7 @@ def forward(self:Generator,
     last = _level(self.resolutions, resolution or self.resolution)
     x,old = pixel_norm(torch.cat([z, one_hot_labels(labels, len(z), self.num_classes, z)], 1)),None
     for i,r in enumerate(map(str, self.resolutions[:last+1])):
-        if i and i==last and alpha<1: old = upsample(self.to_rgb[str(self.resolutions[i-1])](x))
+        if i and i==last and alpha!=1: old = upsample(self.to_rgb[str(self.resolutions[i-1])](x))
         x = self.blocks[r](x)
     new = self.to_rgb[r](x)
     return new if old is None else fade(old, new, alpha)
@@ -218,7 +221,7 @@ def scores_and_logits(self:Discriminator,
     x = leaky_relu(self.from_rgb[str(self.resolutions[first])](images))
     for i in range(first, -1, -1):
         x = self.blocks[str(self.resolutions[i])](x)
-        if i and i==first and alpha<1: x = fade(leaky_relu(self.from_rgb[str(self.resolutions[i-1])](downsample(images))), x, alpha)
+        if i and i==first and alpha!=1: x = fade(leaky_relu(self.from_rgb[str(self.resolutions[i-1])](downsample(images))).to(x.dtype), x, alpha)
     return x[:,0],x[:,1:]
 
 @patch

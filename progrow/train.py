@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['generator_networks', 'loss_names', 'small_networks', 'full_networks', 'step_seed', 'ProgressiveGAN',
            'ProgressiveLearner', 'sample_images', 'GrowthCallback', 'save_generator', 'load_generator', 'NoStep',
-           'pick_schedule', 'pick_loss', 'pick_device', 'progressive_learner', 'fit_progressive']
+           'pick_schedule', 'pick_loss', 'check_sizes', 'pick_device', 'progressive_learner', 'fit_progressive']
 
 # %% ../nbs/41_train.ipynb #8869cac9
 from copy import deepcopy
@@ -45,10 +45,11 @@ class ProgressiveGAN(nn.Module):
         discriminator:nn.Module # Called as `D(images, alpha=)`
     ):
         super().__init__()
-        self.generator,self.discriminator,self.images_seen = generator,discriminator,0
+        self.generator,self.discriminator = generator,discriminator
+        self.images_seen,self.phase = 0,None # shown to the discriminator; what was trained last, as (resolution, phase)
         self.averaged = deepcopy(generator).eval().requires_grad_(False)
-    def get_extra_state(self): return {'images_seen': self.images_seen}
-    def set_extra_state(self, state): self.images_seen = state['images_seen']
+    def get_extra_state(self): return {'images_seen': self.images_seen, 'phase': self.phase}
+    def set_extra_state(self, state): self.images_seen,self.phase = state['images_seen'],state['phase']
 
 # %% ../nbs/41_train.ipynb #ef9b9b05
 class ProgressiveLearner(Learner):
@@ -125,10 +126,11 @@ def critic_step(self:ProgressiveLearner, real:Tensor):
 def generator_step(self:ProgressiveLearner, n:int):
     "2. The generator learns to please the critic, which stands still"
     self.model.discriminator.requires_grad_(False)
-    self.loss_grad = self.gan_loss.generator_loss(self.judge, self.draw(n))
-    self.generator_loss = self.loss_grad.detach()
-    self._do_grad_opt()
-    self.model.discriminator.requires_grad_(True)
+    try:
+        self.loss_grad = self.gan_loss.generator_loss(self.judge, self.draw(n))
+        self.generator_loss = self.loss_grad.detach()
+        self._do_grad_opt()
+    finally: self.model.discriminator.requires_grad_(True)
 
 # %% ../nbs/41_train.ipynb #31bc499e
 @torch.no_grad()
@@ -155,17 +157,18 @@ def sample(self:ProgressiveLearner,
     n:int=16, # Pictures
     seed:int=0, # Of the latent vectors: the same seed draws the same persons, at any time of the run
     psi:float=1., # Truncation, for generators that know it
-    labels=None # (n,) whole numbers for generators with classes
-)->Tensor: # (n, c, r, r) at the resolution that the run has reached
-    "Pictures of the averaged generator, as it stands"
+    labels=None, # (n,) whole numbers for generators with classes
+    resolution:int|None=None # Side in pixels; None: where the run stands, half-faded if it is
+)->Tensor: # (n, c, resolution, resolution), about in [-1, 1]
+    "Pictures of the averaged generator"
     s = self.schedule(self.images_seen)
-    return sample_images(self.model.averaged, n, seed, psi, labels, s.resolution, s.alpha)
+    return sample_images(self.model.averaged, n, seed, psi, labels, resolution or s.resolution, 1. if resolution else s.alpha)
 
 # %% ../nbs/41_train.ipynb #15c4dad3
 class GrowthCallback(Callback):
     "Grow by the images seen, a tick (fastai: epoch) at a time"
-    order = 5
-    def __init__(self, reset_optimizer:bool=True): self.reset_optimizer,self.phase = reset_optimizer,None # Forget Adam's state where a phase begins
+    order = -5 # before all others, so that they see the present state
+    def __init__(self, reset_optimizer:bool=True): self.reset_optimizer = reset_optimizer # Forget Adam's state where a phase begins
 
     def before_fit(self):
         self.ticks = self.learn.ticks_left()
@@ -173,8 +176,8 @@ class GrowthCallback(Callback):
 
     def before_train(self):
         n,s = self.images_seen,self.schedule.next_batch(self.images_seen)
-        if self.reset_optimizer and self.phase and self.phase!=(s.resolution, s.phase): self.opt.clear_state()
-        self.phase,self.learn.state = (s.resolution, s.phase),s
+        if self.reset_optimizer and self.model.phase not in (None, (s.resolution, s.phase)): self.opt.clear_state()
+        self.model.phase,self.learn.state = (s.resolution, s.phase),s
         self.opt.set_hypers(lr=s.learning_rate)
         self.learn.dl = self.images.dataloaders(s.resolution, s.batch_size, n_batches=ceil((self.ticks[self.epoch][1]-n)/s.batch_size), start=n,
             alpha=lambda n: self.schedule.next_batch(n).alpha, mirror=self.mirror, seed=self.seed, device=self.dls.device).train
@@ -182,6 +185,7 @@ class GrowthCallback(Callback):
     def before_batch(self):
         self.learn.state = self.schedule.next_batch(self.images_seen)
         torch.manual_seed(step_seed(self.seed, self.images_seen))
+        self.opt.zero_grad() # an interrupted step may have left something
 
     def after_batch(self): self.model.images_seen += len(self.xb[0])
 
@@ -211,9 +215,12 @@ def save_generator(
     "Write a generator as plain tensors, whole or not at all"
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name+'.part')
-    torch.save(dict(format='progrow-generator', version=1, network=type(generator).__name__, config=generator.config, resolution=resolution or generator.resolution,
-                    weights={k:v.detach().cpu() for k,v in generator.state_dict().items()}), part)
-    os.replace(part, path)
+    file = dict(format='progrow-generator', version=1, network=type(generator).__name__, config=generator.config, resolution=resolution or generator.resolution,
+                weights={k:v.detach().cpu() for k,v in generator.state_dict().items()})
+    try:
+        torch.save(file, part)
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)
     return path
 
 @patch
@@ -233,7 +240,7 @@ def load_generator(
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f"there is no file {path}: give the path that learn.export returned")
     try: f = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as e:
         raise ValueError(f"{path.name} is not a file of plain tensors that PyTorch can read ({type(e).__name__}): it is damaged or cut short, or something else. Export the generator again") from e
     if not isinstance(f, dict) or f.get('format')!='progrow-generator': raise ValueError(f"{path.name} is a PyTorch file, but not a generator of progrow: write one with learn.export(path)")
     if f['version']>1: raise ValueError(f"{path.name} has format {f['version']}, this progrow reads 1: upgrade progrow")
@@ -256,7 +263,7 @@ def seconds_per_image(self:ProgressiveLearner)->dict: # Resolution -> seconds
     if not self.opt: self.create_opt()
     res,old = {},self.state
     with self.added_cbs(NoStep()):
-        for p in (p for p in self.schedule.phases if p.end>self.images_seen and p.phase=='stabilize'):
+        for p in {p.resolution:p for p in self.schedule.phases if p.end>self.images_seen}.values():
             self.state = self.schedule.next_batch(p.end-1)
             self.xb = (self.images.batch(range(min(self.state.batch_size, len(self.images))), p.resolution).to(self.dls.device),)
             for _ in range(2): # the first one warms up
@@ -284,6 +291,14 @@ def pick_loss(loss):
     if isinstance(loss, Loss): return loss
     if loss not in loss_names: raise ValueError(f"there is no loss {loss!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
     return loss_names[loss]()
+
+def check_sizes(schedule, gan_loss, *networks):
+    "Complain about networks or a penalty that do not fit the schedule"
+    full = getattr(gan_loss, 'full_resolution', None)
+    if full is not None and full<schedule.resolution: raise ValueError(f"the loss measures at full_resolution={full}, but the run goes up to {schedule.resolution}: make it at least that")
+    for net in networks:
+        known = getattr(net, 'resolutions', None)
+        if known and schedule.resolution not in known: raise ValueError(f"the run goes up to {schedule.resolution}, but the {type(net).__name__} works at {', '.join(map(str, known))}: build it with resolution={schedule.resolution}")
 
 def pick_device(device):
     "A device that is really there"
@@ -318,9 +333,13 @@ def progressive_learner(
     sizes = {**sizes, **{k:v for k,v in given.items() if v is not None}}
     for k,v in sizes.items():
         if v<1 and k!='average_kimg': raise ValueError(f"{k} must be 1 or more, got {v}")
+    check_sizes(schedule, gan_loss, generator, discriminator)
     images = image_pyramid(images, schedule.resolution, **kwargs)
     most = max(schedule.next_batch(p.start).batch_size for p in schedule.phases)
     if len(images)<most: raise ValueError(f"{len(images)} images are fewer than one batch of {most}: give more images, or a schedule with smaller batches")
+    for net in (generator, discriminator):
+        c = getattr(net, 'config', {}).get('image_channels', images.image_channels)
+        if c!=images.image_channels: raise ValueError(f"the images have {images.image_channels} channel(s), the {type(net).__name__} {c}: build it with image_channels={images.image_channels}, or pass image_channels={c} to convert the images")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         widths = dict(image_channels=images.image_channels, fmap_base=sizes['fmap_base'], fmap_max=sizes['fmap_max'])

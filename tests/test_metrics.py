@@ -76,6 +76,12 @@ def test_read_only_and_memory_mapped(tmp_path):
         warnings.simplefilter('error')
         assert sliced_wasserstein(x, images(20, seed=1), **fast) == sliced_wasserstein(images(20), images(20, seed=1), **fast)
 
+def test_leaves_torch_as_it_was():
+    n,x = torch.get_num_threads(), torch.rand(20,3,16,16, requires_grad=True)
+    sliced_wasserstein(images(20), x, **fast)
+    with pytest.raises(ValueError): sliced_wasserstein(images(20), x*float('nan'), **fast)
+    assert torch.get_num_threads()==n
+
 def test_seed():
     real,fake = images(20), images(20, seed=1)
     assert sliced_wasserstein(real, fake, **fast) == sliced_wasserstein(real, fake, **fast) != sliced_wasserstein(real, fake, seed=1, **fast)
