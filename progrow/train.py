@@ -21,6 +21,7 @@ from fastai.metrics import ValueMetric
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device
 from fastcore.basics import noop, patch
+from fastcore.foundation import L
 from fastcore.meta import delegates
 from .callbacks import GrowthBar, History, SampleStrip, WeightAverage
 from .data import ImagePyramid, image_pyramid
@@ -259,10 +260,11 @@ class NoStep(Callback):
 
 @patch
 def seconds_per_image(self:ProgressiveLearner)->dict: # Resolution -> seconds
-    "Time a step at every resolution that is still to come, on this machine; no weight moves"
+    "Time a step at every resolution that is still to come, on this machine; no weight moves, and no other callback hears of it"
     if not self.opt: self.create_opt()
-    res,old = {},self.state
-    with self.added_cbs(NoStep()):
+    res,state,cbs,self.cbs = {},self.state,self.cbs,L()
+    self.add_cb(NoStep())
+    try:
         for p in {p.resolution:p for p in self.schedule.phases if p.end>self.images_seen}.values():
             self.state = self.schedule.next_batch(p.end-1)
             self.xb = (self.images.batch(range(min(self.state.batch_size, len(self.images))), p.resolution).to(self.dls.device),)
@@ -270,7 +272,7 @@ def seconds_per_image(self:ProgressiveLearner)->dict: # Resolution -> seconds
                 begun = perf_counter()
                 self._do_one_batch(); self.loss.item()
             res[p.resolution] = (perf_counter()-begun)/len(self.xb[0])
-    self.state = old
+    finally: self.state,self.cbs = state,cbs
     return res
 
 # %% ../nbs/41_train.ipynb #7363ea04
