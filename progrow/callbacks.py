@@ -49,10 +49,14 @@ class WeightAverage(Callback):
 class History(Callback):
     "Keep both losses of every step, against the images seen"
     order = 55
-    def __init__(self): self.rows = [] # (images seen, resolution, critic's loss, generator's loss)
+    def __init__(self): self.rows,self.new = [],[] # (images seen, resolution, critic's loss, generator's loss)
     def after_batch(self):
-        self.rows.append((self.images_seen, self.state.resolution, self.learn.loss.detach(), self.learn.generator_loss.detach()))
-    def after_epoch(self): self.rows = [(*r[:2], *(float(o) for o in r[2:])) for r in self.rows] # one wait for the device per tick
+        self.new.append((self.images_seen, self.state.resolution, self.learn.loss.detach(), self.learn.generator_loss.detach()))
+    def after_epoch(self): # numbers at last, with one wait for the device per tick
+        if not self.new: return
+        losses = torch.stack([o for r in self.new for o in r[2:]]).view(-1, 2).tolist()
+        self.rows += [(*r[:2], *o) for r,o in zip(self.new, losses)]
+        self.new = []
 
 # %% ../nbs/40_callbacks.ipynb #b9da0282
 @patch
@@ -126,7 +130,8 @@ class GrowthBar(Callback):
     order = 61 # after fastai's ProgressCallback
     def before_fit(self):
         self.run = hasattr(self.learn, 'progress') # no bar, no work
-        if self.run and not getattr(self, 'per_image', None): self.per_image = self.learn.seconds_per_image()
+        if self.run and not set(images_left(self.schedule, self.images_seen)) <= set(getattr(self, 'per_image', None) or {}):
+            self.per_image = self.learn.seconds_per_image()
     def before_train(self): self.begun,self.first = perf_counter(),self.images_seen
     def after_batch(self):
         r,n = self.state.resolution,self.images_seen-self.first

@@ -7,8 +7,10 @@ __all__ = ['digits_licence', 'builtin_sets', 'pyramid_levels', 'ImagePyramid', '
            'image_pyramid', 'avatars', 'glyphs', 'digits', 'stacked_digits']
 
 # %% ../nbs/11_data.ipynb #00c648ef
-import hashlib, io, json, matplotlib, os, shutil, sys, tempfile, time, warnings, zipfile
+import hashlib, inspect, io, json, matplotlib, os, secrets, shutil, sys, time, warnings, zipfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache, partial
 from importlib import metadata, resources
 from multiprocessing import get_context
@@ -46,21 +48,32 @@ class ImagePyramid:
         attributes:dict=None, # name -> `n` values: what else is known about each picture
         skipped=(), # Files that could not be read
         meta:dict=None, # How the set was made
+        names:list=None, # Name of each picture, such as the path of its file
     ):
         self.levels,self.resolutions = levels,sorted(levels)
-        if not levels or self.resolutions != [4*2**i for i in range(len(levels))]: raise ValueError(f"levels at {self.resolutions}, expected 4, 8, 16, … without a gap: see `pyramid_levels`")
-        self.resolution,self.source,self.licence,self.attributes,self.skipped,self.meta = self.resolutions[-1],source,licence,attributes or {},list(skipped or ()),meta or {}
+        if not levels or self.resolutions != [4*2**i for i in range(len(levels))]:
+            raise ValueError(f"levels at {self.resolutions}, expected 4, 8, 16, … without a gap: see `pyramid_levels`")
+        self.resolution = self.resolutions[-1]
         n,self.image_channels = levels[self.resolution].shape[:2]
         for r,x in levels.items():
-            if tuple(x.shape) != (n,self.image_channels,r,r) or x.dtype != np.uint8: raise ValueError(f"level {r} is {x.dtype} {tuple(x.shape)}, expected uint8 {(n,self.image_channels,r,r)}")
-        self.labels,self.label_names = None if labels is None else np.asarray(labels, np.int64),label_names
-        if labels is not None and self.labels.shape != (n,): raise ValueError(f"labels of shape {self.labels.shape} for {n} pictures, expected one whole number each")
+            if tuple(x.shape) != (n,self.image_channels,r,r) or x.dtype != np.uint8:
+                raise ValueError(f"level {r} is {x.dtype} {tuple(x.shape)}, expected uint8 {(n,self.image_channels,r,r)}")
+        self.labels,self.label_names = None if labels is None else _as_labels(labels, n),label_names
+        self.source,self.licence,self.names = source,licence,names
+        self.attributes,self.skipped,self.meta = attributes or {},list(skipped or ()),meta or {}
 
     def __len__(self): return len(self.levels[self.resolution])
-    def __repr__(self): return f"ImagePyramid({len(self)} pictures, {self.image_channels} channel{'s'*(self.image_channels>1)}, {self.resolutions}, from {self.source or 'arrays'})"
-    def level(self, resolution): # -> uint8 `(n, c, resolution, resolution)`, memory-mapped when it came from disk
-        if resolution not in self.levels: raise ValueError(f"no level {resolution!r}: this pyramid holds {self.resolutions}")
-        return self.levels[resolution]
+    def __repr__(self):
+        kind = f"{self.image_channels} channel{'s'*(self.image_channels>1)}"
+        return f"ImagePyramid({len(self)} pictures, {kind}, {self.resolutions}, from {self.source or 'arrays'})"
+
+@patch
+def level(self:ImagePyramid,
+    resolution:int, # One of `resolutions`. Above `cache_max_resolution` the result is only array-like: `level(r)[ids]` decodes those files
+)->np.ndarray: # uint8 `(n, c, resolution, resolution)`, memory-mapped when it came from disk
+    "All pictures at one resolution. Raises `ValueError` if it is not there"
+    if resolution in self.levels: return self.levels[resolution]
+    raise ValueError(f"no level {resolution!r}: this pyramid holds {self.resolutions}")
 
 # %% ../nbs/11_data.ipynb #dc0edf60
 @patch
@@ -76,27 +89,41 @@ def batch(self:ImagePyramid,
     u = torch.from_numpy(self.level(resolution)[np.asarray(indices)]).to(device)
     if mirror is True: mirror = torch.rand(len(u)) < 0.5
     if mirror is not False: u = torch.where(torch.as_tensor(mirror, device=u.device).view(-1,1,1,1), u.flip(-1), u)
-    x = u.float().div_(127.5).sub_(1)
-    return x if alpha == 1 else _soften(x, float(alpha))
+    return u.float().div_(127.5).sub_(1) if alpha == 1 else _faded(u, float(alpha))
 
 # %% ../nbs/11_data.ipynb #e3c7e788
-def _soften(x, alpha):
-    n,c,h,w = x.shape
-    m = x[...,::2] + x[...,1::2]
-    m = (m[...,::2,:] + m[...,1::2,:]).mul_(0.25)
-    return torch.lerp(torch.stack((m, m), -1).view(n, c, h//2, 1, w), x.view(n, c, h//2, 2, w), alpha).view(n, c, h, w)
+def _faded(u, alpha):
+    "uint8 `(n, c, h, w)` -> float in [-1,1], each 2x2 block drawn towards its mean"
+    n,c,h,w = u.shape
+    pair = u.contiguous().view(torch.int16)
+    m = (pair & 255) + (pair >> 8 & 255)                # sums of two neighbours
+    m = m[...,::2,:] + m[...,1::2,:]                    # sums of four
+    m = m.int().mul_(65537).view(torch.int16)           # each of them twice, side by side
+    m = m.float().mul_((1-alpha)/510).sub_(1)
+    x = u.float().mul_(alpha/127.5)
+    x.view(n, c, h//2, 2, w).add_(m.view(n, c, h//2, 1, w))
+    return x
+
+def _as_labels(labels, n):
+    y = np.asarray(labels)
+    if y.shape == (n,) and y.dtype.kind in 'iu': return y.astype(np.int64)
+    raise ValueError(f"labels of shape {y.shape} and type {y.dtype} for {n} pictures, expected one whole number for each")
 
 def _check_size(r):
     if isinstance(r, (int,np.integer)) and r >= 4 and not r & (r-1): return int(r)
-    raise ValueError(f"resolution={r!r} is not a power of two from 4 up: use 4, 8, 16, 32, 64, 128, 256, 512 or 1024")
+    raise ValueError(f"resolution={r!r} is not a power of two from 4 up: use 4, 8, 16, 32, 64, 128, 256, 512, 1024, …")
+
+def _sizes(r): return [2**i for i in range(2, r.bit_length())]
 
 def _as_8bit(im):
     if im.mode == 'F': raise ValueError("float pixels have no agreed range: save the picture with 8 or 16 bits")
-    return Image.fromarray((np.asarray(im).clip(0, 65535)/257).round().astype(np.uint8)) if im.mode[0] == 'I' else im
+    if im.mode[0] != 'I': return im
+    return Image.fromarray((np.asarray(im).clip(0, 65535)/257).round().astype(np.uint8))
 
 def _is_gray(im):
     if im.mode != 'P': return im.mode in ('1','L','LA','La','F') or im.mode[0] == 'I'
-    return bool((np.ptp(np.array(im.getpalette('RGB')).reshape(-1, 3), axis=1) == 0).all())
+    colours = np.array(im.getpalette('RGB')).reshape(-1, 3)
+    return bool((np.ptp(colours, axis=1) == 0).all())
 
 # %% ../nbs/11_data.ipynb #abd77540
 @lru_cache(maxsize=4)
@@ -116,19 +143,27 @@ def image_order(
 
 # %% ../nbs/11_data.ipynb #ac9b62c2
 class PyramidLoader(DataLoader):
-    "A fastai `DataLoader` that hands out whole batches of a pyramid in the order of `image_order`; its arguments are those of `ImagePyramid.dataloaders`"
-    def __init__(self, pyramid, resolution, batch_size, n_batches=None, start=0, alpha=1., mirror=False, seed=0, device=None, labels=False, rank=0, world=1):
-        if batch_size < 1 or batch_size % world or not 0 <= rank < world: raise ValueError(f"batch_size={batch_size}, rank={rank}, world={world}: expected a positive multiple of world, and a rank below it")
+    "A fastai `DataLoader` of whole batches in the order of `image_order`, with the arguments of `ImagePyramid.dataloaders`"
+    def __init__(self, pyramid, resolution, batch_size, n_batches=None, start=0, alpha=1., mirror=False, seed=0,
+                 device=None, labels=False, rank=0, world=1):
+        if batch_size < 1 or batch_size % world or not 0 <= rank < world:
+            raise ValueError(f"batch_size={batch_size}, rank={rank}, world={world}: expected a positive multiple of world, and a rank below it")
         if labels and pyramid.labels is None: raise ValueError("labels=True, but these pictures have none: give `labels` to image_pyramid")
+        pyramid.level(resolution) # complains if it is not there
         super().__init__(pyramid, bs=batch_size//world, num_workers=0, device=device, indexed=True)
-        self.pyramid,self.resolution,self.batch_size,self.start,self.alpha,self.mirror,self.seed,self.labels,self.rank = pyramid,pyramid.level(resolution).shape[-1],batch_size,start,alpha,mirror,seed,labels,rank
+        self.pyramid,self.resolution,self.batch_size = pyramid,resolution,batch_size
+        self.start,self.alpha,self.mirror,self.seed = start,alpha,mirror,seed
+        self.labels,self.rank = labels,rank
         self.n_batches = -(-len(pyramid)//batch_size) if n_batches is None else n_batches
+
     def __len__(self): return self.n_batches
+
     def __iter__(self):
         p,share = self.pyramid,slice(self.rank*self.bs, (self.rank+1)*self.bs)
         for k in range(self.start, self.start+self.n_batches*self.batch_size, self.batch_size):
             i,flips = (o[share] for o in image_order(k, self.batch_size, len(p), self.seed))
-            x = p.batch(i, self.resolution, self.alpha(k) if callable(self.alpha) else self.alpha, flips if self.mirror else False, self.device)
+            alpha = self.alpha(k) if callable(self.alpha) else self.alpha
+            x = p.batch(i, self.resolution, alpha, flips if self.mirror else False, self.device)
             yield (x, torch.from_numpy(p.labels[i]).to(self.device)) if self.labels else (x,)
 
 # %% ../nbs/11_data.ipynb #306014c5
@@ -136,22 +171,26 @@ class PyramidLoader(DataLoader):
 def dataloaders(self:ImagePyramid,
     resolution:int, # One of `resolutions`
     batch_size:int, # Pictures per step, over all processes
-    n_batches:int=None, start:int=0, # Steps, None for one pass over the set; images seen before: a resumed run goes on from there
+    n_batches:int=None, # Steps; None for one pass over the set
+    start:int=0, # Images seen before: a resumed run goes on from there
     alpha=1., # Fade of the reals: a number, or a function of the images seen when a batch starts
-    mirror:bool=False, seed:int=0, # Flip each picture with p=½; the seed of order and flips
+    mirror:bool=False, # Flip each picture with p=½
+    seed:int=0, # Of order and flips
     device=None, # None: fastai's default device
     labels:bool=False, # Batches are `(images, labels)` instead of `(images,)`
-    rank:int=0, world:int=1, # This process, of how many; `train` is a `PyramidLoader`, and there is nothing to validate on
-)->DataLoaders:
+    rank:int=0, # Number of this process
+    world:int=1, # How many processes share each batch out
+)->DataLoaders: # `train` is a `PyramidLoader`; there is nothing to validate on
     "fastai `DataLoaders` of whole batches. Raises `ValueError` for a missing level or labels, or a batch that does not share out"
-    make = partial(PyramidLoader, self, resolution, batch_size, start=start, alpha=alpha, mirror=mirror, seed=seed, labels=labels, rank=rank, world=world)
+    make = partial(PyramidLoader, self, resolution, batch_size, start=start, alpha=alpha,
+                   mirror=mirror, seed=seed, labels=labels, rank=rank, world=world)
     return DataLoaders(make(n_batches), make(0), device=torch.device(device or default_device()))
 
 # %% ../nbs/11_data.ipynb #6b327f89
 def fit_image(
-    im:Image.Image, # Any size and mode
+    im:Image.Image, # Any size and mode; grey of 16 bits (or more) is read as 0..65535
     resolution:int, # Side of the result, in pixels
-    image_channels:int=3, # 1 gray, 3 colour
+    image_channels:int=3, # 1 grey, 3 colour
     background='white', # What shows through transparent parts
 )->np.ndarray: # uint8 `(image_channels, resolution, resolution)`
     "Any picture as a square array. Raises `ValueError` for float pixels, which have no agreed range"
@@ -166,32 +205,50 @@ def fit_image(
 
 # %% ../nbs/11_data.ipynb #643c0ef4
 class _Source:
-    def __init__(self, where, names, stamp, open, labels=None): self.where,self.names,self.stamp,self.open,self.labels = where,names,stamp,open,labels
+    def __init__(self, where, names, stamp, open, labels=None):
+        self.where,self.names,self.stamp,self.open,self.labels = where,names,stamp,open,labels
 
 _suffixes = {f'.{o}' for o in 'png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga avif jp2'.split()}
 def _wanted(name): return Path(name).suffix.lower() in _suffixes and not any(o[0]=='.' or o=='__MACOSX' for o in Path(name).parts)
-def _json_labels(text): return json.loads(text).get('labels') if text else None
+def _json_labels(text): return json.loads(text).get('labels')
+
+def _files(path):
+    "Every file below `path`, through links too; each folder once, for links may lead in a circle"
+    seen = set()
+    for top,dirs,files in os.walk(path, followlinks=True):
+        if (here := os.path.realpath(top)) in seen: dirs.clear(); continue
+        seen.add(here); dirs.sort()
+        yield from (Path(top, o) for o in files)
 
 def _from_folder(path):
-    found = sorted((o.relative_to(path).as_posix(),o) for o in path.rglob('*') if _wanted(o.relative_to(path)) and o.is_file())
-    js = (path/'dataset.json').read_text() if (path/'dataset.json').exists() else ''
-    stamp = [(n,o.stat().st_size,o.stat().st_mtime_ns) for n,o in found] + [js]
-    return _Source(str(path), [n for n,_ in found], stamp, lambda i: Image.open(found[i][1]), _json_labels(js))
+    found = sorted((o.relative_to(path).as_posix(),o) for o in _files(path) if _wanted(o.relative_to(path)) and o.is_file())
+    stamp = [str(path.resolve())] + [(n,o.stat().st_size,o.stat().st_mtime_ns) for n,o in found]
+    js = path/'dataset.json'
+    labels = _json_labels(js.read_text(encoding='utf-8')) if js.exists() else None
+    return _Source(str(path), [n for n,_ in found], stamp, lambda i: Image.open(found[i][1]), labels)
 
 def _from_zip(path):
-    z = zipfile.ZipFile(path)
+    mine = lru_cache(1)(lambda process: zipfile.ZipFile(path)) # one per process: forked ones would share a place in the file
+    def read(o): return mine(os.getpid()).read(o)
+    z = mine(os.getpid())
     found = sorted((o for o in z.infolist() if _wanted(o.filename)), key=lambda o: o.filename)
-    js = z.read('dataset.json').decode() if 'dataset.json' in z.namelist() else ''
-    return _Source(str(path), [o.filename for o in found], [(o.filename,o.file_size,o.CRC) for o in found]+[js], lambda i: Image.open(io.BytesIO(z.read(found[i]))), _json_labels(js))
+    labels = _json_labels(read('dataset.json').decode('utf-8')) if 'dataset.json' in z.namelist() else None
+    stamp = [(o.filename,o.file_size,o.CRC) for o in found]
+    return _Source(str(path), [o.filename for o in found], stamp, lambda i: Image.open(io.BytesIO(read(found[i]))), labels)
 
+# %% ../nbs/11_data.ipynb #38743b10
 def _from_array(x, where='the array', labels=None):
-    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-    if x.dtype != np.uint8: raise TypeError(f"{where} holds {x.dtype}, expected uint8 in 0..255: convert it first, floats in [-1,1] with progrow.images.to_uint8")
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asanyarray(x)
+    if x.dtype != np.uint8:
+        raise TypeError(f"{where} holds {x.dtype}, expected uint8 in 0..255: convert it first, floats in [-1,1] with progrow.images.to_uint8")
     if x.ndim == 4 and x.shape[-1] not in (1,3): x = x.transpose(0,2,3,1)
     if x.ndim not in (3,4) or x.ndim == 4 and x.shape[-1] not in (1,3) or 0 in x.shape:
         raise ValueError(f"{where} has shape {x.shape}, expected (n, h, w), (n, c, h, w) or (n, h, w, c) with 1 or 3 channels")
-    x = np.ascontiguousarray(x[...,0] if x.shape[-1]==1 and x.ndim==4 else x)
-    return _Source(where, [f'picture {i} of {where}' for i in range(len(x))], [x.shape,hashlib.blake2b(x).hexdigest(),labels], lambda i: Image.fromarray(x[i]), labels)
+    if x.ndim == 4 and x.shape[-1] == 1: x = x[...,0]
+    digest = hashlib.blake2b()
+    for o in x: digest.update(np.ascontiguousarray(o)) # one at a time: a file of many may be larger than the memory
+    names = [f'picture {i} of {where}' for i in range(len(x))]
+    return _Source(where, names, [x.shape,digest.hexdigest()], lambda i: Image.fromarray(np.ascontiguousarray(x[i])), labels)
 
 def _from_numpy(path):
     f = np.load(path, mmap_mode='r')
@@ -199,64 +256,84 @@ def _from_numpy(path):
     d = {k:f[k] for k in f.files}
     labels = d.pop('labels', None)
     if len(d) > 1 and 'images' in d: d = {'images':d['images']}
-    if len(d) != 1: raise ValueError(f"{path.name} holds {', '.join(f'{k} {v.shape}' for k,v in d.items()) or 'nothing'}; expected one array, or one named 'images' (and 'labels'): pass the right one yourself, np.load(path)[name]")
-    return _from_array(*d.values(), path.name, labels)
+    if len(d) == 1: return _from_array(*d.values(), path.name, labels)
+    held = ', '.join(f'{k} {v.shape}' for k,v in d.items()) or 'nothing'
+    raise ValueError(f"{path.name} holds {held}; expected one array, or one named 'images' (and 'labels'): "
+                     "pass the right one yourself, np.load(path)[name]")
 
 def _open_source(source):
     if hasattr(source, '__array__'): return _from_array(source)
-    if not isinstance(source, (str,Path)): raise TypeError(f"source is of type {type(source).__name__}, expected a folder, a .zip, .npz or .npy file, a uint8 array, or one of {list(builtin_sets)}")
+    if not isinstance(source, (str,Path)):
+        raise TypeError(f"source is of type {type(source).__name__}, "
+                        f"expected a folder, a .zip, .npz or .npy file, a uint8 array, or one of {list(builtin_sets)}")
     path,kinds = Path(source).expanduser(),{'.zip':_from_zip, '.npz':_from_numpy, '.npy':_from_numpy}
-    if not path.exists(): raise FileNotFoundError(f"{str(source)!r} is no file or folder here, and no built-in set: those are {', '.join(builtin_sets)}")
-    if not path.is_dir() and path.suffix.lower() not in kinds: raise ValueError(f"{path.name} is a file of an unknown kind, expected a folder, .zip, .npz or .npy: put pictures into a folder and pass that")
+    if not path.exists(): raise FileNotFoundError(f"{str(source)!r} is no file or folder here, "
+                                                  f"and no built-in set: those are {', '.join(builtin_sets)}")
+    if not path.is_dir() and path.suffix.lower() not in kinds:
+        raise ValueError(f"{path.name} is a file of an unknown kind, expected a folder, .zip, .npz or .npy: put pictures into a folder and pass that")
     src = _from_folder(path) if path.is_dir() else kinds[path.suffix.lower()](path)
     if not src.names: raise ValueError(f"no pictures in {path.name}, expected files such as .png, .jpg or .webp in it or its sub-folders")
     return src
 
-# %% ../nbs/11_data.ipynb #da070a6e
-def _plan(src, resolution, image_channels, on_error):
+# %% ../nbs/11_data.ipynb #a6b6e29f
+def _plan(src, resolution, image_channels, on_error, progress):
     "-> resolution, channels, indices of the files that are no pictures"
-    size,gray,bad = {},{},set()
-    for i in range(len(src.names)):
+    size,gray,bad,n = {},{},set(),len(src.names)
+    for i in _bar(range(n), n, progress):
         try:
             with src.open(i) as im: size[i],gray[i] = min(im.size),_is_gray(im)
         except Exception as e: bad.add(i); _complain(src, i, e, on_error)
-    if not size: raise ValueError(f"none of the {len(src.names)} files can be read as a picture, the first is {src.names[0]}")
-    i,n = min(size, key=size.get),sum(gray.values())
+    if not size: raise ValueError(f"none of the {n} files can be read as a picture, the first is {src.names[0]}")
+    i = min(size, key=size.get)
     if resolution is None: resolution = max(4, min(1024, 2**(size[i].bit_length()-1)))
-    if size[i] < resolution: raise ValueError(f"{src.names[i]} is {size[i]} pixels on its short side, expected at least {resolution}: ask for a lower resolution, or leave out or enlarge such pictures")
-    if image_channels is None and 0 < n < len(gray): raise ValueError(f"{n} gray and {len(gray)-n} colour pictures (gray: {src.names[next(i for i in gray if gray[i])]}), expected one kind: pass image_channels=3 or image_channels=1 to convert")
-    return resolution, image_channels or (1 if n else 3), bad
+    if size[i] < resolution:
+        raise ValueError(f"{src.names[i]} is {size[i]} pixels on its short side, expected at least {resolution}: "
+                         "ask for a lower resolution, or leave out or enlarge such pictures")
+    grays = [i for i in gray if gray[i]]
+    if image_channels is None and 0 < len(grays) < len(gray):
+        raise ValueError(f"{len(grays)} grey and {len(gray)-len(grays)} colour pictures (grey: {src.names[grays[0]]}), "
+                         "expected one kind: pass image_channels=3 or image_channels=1 to convert")
+    return resolution, image_channels or (1 if grays else 3), bad
+
+def _bar(chunks, n, progress):
+    "`chunks` behind a progress bar: if asked for, or from 1000 pictures on"
+    if not (n >= 1000 if progress is None else progress): return chunks
+    from fastprogress.fastprogress import progress_bar
+    return progress_bar(chunks, leave=False)
 
 def _complain(src, i, e, on_error):
-    if on_error != 'skip': raise OSError(f"cannot read {src.names[i]} ({type(e).__name__}), expected a picture: repair or remove it, or pass on_error='skip' to go on without such files") from e
+    if on_error == 'skip': return
+    raise OSError(f"cannot read {src.names[i]} ({type(e).__name__}), expected a picture: "
+                  "repair or remove it, or pass on_error='skip' to go on without such files") from e
 
-# %% ../nbs/11_data.ipynb #fff83235
-def _find_labels(src, labels, keep):
-    "-> int64 labels of the pictures kept, names of the classes"
-    names,labels = None,src.labels if labels is None else labels
+# %% ../nbs/11_data.ipynb #3691548f
+def _find_labels(src, labels):
+    "-> int64 label of each picture of the source, names of the classes; or None, None"
+    n,classes = len(src.names),None
     if isinstance(labels, str):
         if labels != 'folders': raise ValueError(f"labels={labels!r}, expected 'folders', one whole number per picture, or None")
-        tops = [n.split('/')[0] if '/' in n else '' for n in src.names]
-        names = sorted(set(tops)); labels = [names.index(o) for o in tops]
-    elif isinstance(src.labels, list) and labels is src.labels:
-        by_name = dict(labels)
-        if lost := [n for n in src.names if n not in by_name]: raise ValueError(f"dataset.json has no label for {len(lost)} pictures, the first is {lost[0]}: add them, or set \"labels\" to null")
-        labels = [by_name[n] for n in src.names]
-    if labels is None: return None,None
-    labels = np.asarray(labels)
-    if labels.shape != (len(src.names),) or labels.dtype.kind not in 'iu': raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}, expected one whole number for each of {len(src.names)} pictures")
-    return labels[keep].astype(np.int64),names
+        tops = [o.split('/')[0] if '/' in o else '' for o in src.names]
+        classes = sorted(set(tops))
+        number = {o:i for i,o in enumerate(classes)}
+        labels = [number[o] for o in tops]
+    elif labels is None and isinstance(src.labels, list):
+        by_name = dict(src.labels)
+        if lost := [o for o in src.names if o not in by_name]:
+            raise ValueError(f"dataset.json has no label for {len(lost)} pictures, the first is {lost[0]}: add them, or set \"labels\" to null")
+        labels = [by_name[o] for o in src.names]
+    elif labels is None: labels = src.labels
+    return None if labels is None else _as_labels(labels, n),classes
 
 # %% ../nbs/11_data.ipynb #83bcd408
 def _fill(read, n, channels, resolution, top, folder=None, progress=None):
     "Write the levels up to `top` of `n` pictures of `resolution`; `read(ids)` gives arrays, or None for a file to leave out -> levels, ids kept"
-    def room(r): return np.empty((n,channels,r,r), np.uint8) if folder is None else np.lib.format.open_memmap(folder/f'{r}.npy', 'w+', np.uint8, (n,channels,r,r))
-    levels,keep,step = {2**i: room(2**i) for i in range(2, min(top,resolution).bit_length())},[],max(1, min(128, 2**24//(channels*resolution**2)))
-    chunks = range(0, n, step)
-    if n >= 1000 if progress is None else progress:
-        from fastprogress.fastprogress import progress_bar
-        chunks = progress_bar(chunks, leave=False)
-    for lo in chunks:
+    shapes = {r:(n,channels,r,r) for r in _sizes(min(top, resolution))}
+    if folder is None: levels = {r:np.empty(s, np.uint8) for r,s in shapes.items()}
+    else:
+        _check_room(folder, sum(map(np.prod, shapes.values())))
+        levels = {r:np.lib.format.open_memmap(folder/f'{r}.npy', 'w+', np.uint8, s) for r,s in shapes.items()}
+    keep,step = [],max(1, min(128, 2**24//(channels*resolution**2)))
+    for lo in _bar(range(0, n, step), n, progress):
         got = [(i,x) for i,x in enumerate(read(range(lo, min(lo+step, n))), lo) if x is not None]
         if not got: continue
         for r,x in pyramid_levels(np.stack([x for _,x in got])).items():
@@ -264,37 +341,56 @@ def _fill(read, n, channels, resolution, top, folder=None, progress=None):
         keep += [i for i,_ in got]
     return {r:x[:len(keep)] for r,x in levels.items()},keep
 
+def _check_room(folder, need):
+    "A mapped file takes its room only as it is written: on a full disk the process would be killed half-way"
+    free = shutil.disk_usage(folder).free
+    if need <= free: return
+    raise OSError(f"the pyramid needs {need/1e9:.3g} GB, but {folder.parent} has {free/1e9:.3g} GB free: pass cache='another folder' "
+                  "or set PROGROW_CACHE, ask for a lower resolution or cache_max_resolution, or make room")
+
 # %% ../nbs/11_data.ipynb #9b6d5ea9
 def _stored(key, make, cache):
-    "levels, labels, meta of `make(folder)`, out of the cache if they are there"
+    "levels, meta of `make(folder)`, out of the cache if they are there"
     if cache is False: return make(None)
     root = Path(os.environ.get('PROGROW_CACHE') or '~/.cache/progrow') if cache is True else Path(cache)
-    root,h = root.expanduser(),hashlib.blake2b(json.dumps(key, default=lambda o: np.asarray(o).tolist()).encode(), digest_size=12).hexdigest()
-    folder = root/h
+    root,key = root.expanduser(),json.dumps(key, default=lambda o: np.asarray(o).tolist())
+    folder = root/hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
     if not (folder/'meta.json').exists():
         root.mkdir(parents=True, exist_ok=True)
         for old in root.glob('.unfinished-*'):
-            if time.time()-old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
-        tmp = Path(tempfile.mkdtemp(prefix=f'.unfinished-{h}-', dir=root))
+            if _age(old) > 86400: shutil.rmtree(old, ignore_errors=True)
+        tmp = root/f'.unfinished-{folder.name}-{secrets.token_hex(4)}'
+        tmp.mkdir()
         try:
-            levels,labels,meta = make(tmp)
-            for r,x in levels.items():
-                if len(x) < len(np.load(tmp/f'{r}.npy', mmap_mode='r')): np.save(tmp/'short.npy', x); os.replace(tmp/'short.npy', tmp/f'{r}.npy')
-                elif hasattr(x, 'flush'): x.flush()
-            del levels,x # Windows renames no open file
-            if labels is not None: np.save(tmp/'labels.npy', labels)
-            (tmp/'meta.json').write_text(json.dumps({**meta, 'hash':h}, indent=1))
+            levels,meta = make(tmp)
+            _close(tmp, levels)
+            (tmp/'meta.json').write_text(json.dumps({**meta, 'hash':folder.name}, indent=1), encoding='utf-8')
             try: os.rename(tmp, folder)
             except OSError:
                 if not (folder/'meta.json').exists(): raise
         finally: shutil.rmtree(tmp, ignore_errors=True)
     levels = {int(o.stem): np.load(o, mmap_mode='r') for o in folder.glob('*.npy') if o.stem.isdigit()}
-    return levels,np.load(folder/'labels.npy') if (folder/'labels.npy').exists() else None,json.loads((folder/'meta.json').read_text())
+    return levels,json.loads((folder/'meta.json').read_text(encoding='utf-8'))
+
+def _age(folder):
+    "Seconds since anything in `folder` changed; 0 if another process has just removed it"
+    try: return time.time() - max(o.stat().st_mtime for o in (folder, *folder.iterdir()))
+    except OSError: return 0
+
+def _close(folder, levels):
+    "Flush the files, cut to the pictures kept, and let go of them: Windows renames and replaces no open file"
+    for r in list(levels):
+        x,file,short = levels.pop(r),folder/f'{r}.npy',folder/f'short-{r}.npy'
+        if len(x) < len(np.load(file, mmap_mode='r')): np.save(short, x)
+        else: x.flush()
+        del x
+        if short.exists(): os.replace(short, file)
 
 # %% ../nbs/11_data.ipynb #d0f7c0d4
 class _FileLevel:
     dtype = np.dtype(np.uint8)
-    def __init__(self, read, ids, channels, r): self.read,self.ids,self.shape = read,np.asarray(ids),(len(ids),channels,r,r)
+    def __init__(self, read, ids, channels, r):
+        self.read,self.ids,self.shape = read,np.asarray(ids),(len(ids),channels,r,r)
     def __len__(self): return self.shape[0]
     def __getitem__(self, i):
         ids = self.ids[i]
@@ -303,34 +399,48 @@ class _FileLevel:
 
 def _lower(p, resolution, image_channels=None, labels=None):
     "The same set, up to a lower resolution"
-    if image_channels not in (None,p.image_channels): raise ValueError(f"image_channels={image_channels}, but these pictures have {p.image_channels}: leave it out, or convert p.level({p.resolution}) and pass that")
-    if (resolution or 4) > p.resolution: raise ValueError(f"resolution={resolution}, but these pictures end at {p.resolution}: ask for that or less")
-    if resolution in (None,p.resolution) and labels is None: return p
-    return ImagePyramid({r:x for r,x in p.levels.items() if r <= (resolution or p.resolution)}, p.labels if labels is None else labels, p.source, p.licence, p.label_names if labels is None else None, p.attributes, p.skipped, p.meta)
+    if image_channels not in (None,p.image_channels):
+        raise ValueError(f"image_channels={image_channels}, but these pictures have {p.image_channels}: "
+                         f"leave it out, or convert p.level({p.resolution}) and pass that")
+    if isinstance(labels, str): raise ValueError(f"labels={labels!r}, but an ImagePyramid has no folders: "
+                                                 "pass one whole number per picture, or leave labels out")
+    top = resolution or p.resolution
+    if top > p.resolution: raise ValueError(f"resolution={resolution}, but these pictures end at {p.resolution}: ask for that or less")
+    if top == p.resolution and labels is None: return p
+    q = copy(p)
+    q.levels,q.resolutions,q.resolution = {r:x for r,x in p.levels.items() if r <= top},_sizes(top),top
+    if labels is not None: q.labels,q.label_names = _as_labels(labels, len(p)),None
+    return q
 
 # %% ../nbs/11_data.ipynb #fd62f636
+def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+@lru_cache(1)
+def _threads(process): return ThreadPoolExecutor(_cores()) # threads do not survive a fork: each process has its own
+
 def _reader(src, r, channels, background, on_error, bad=()):
     def one(i):
         if i in bad: return None
         try:
             with src.open(i) as im: return fit_image(im, r, channels, background)
         except Exception as e: _complain(src, i, e, on_error)
-    return partial(ThreadPoolExecutor(os.cpu_count()).map, one)
+    return lambda ids: _threads(os.getpid()).map(one, ids)
 
-def _ingest(src, labels, opts, progress, folder):
-    r,c,bad = _plan(src, opts['resolution'], opts['image_channels'], opts['on_error'])
-    levels,keep = _fill(_reader(src, r, c, opts['background'], opts['on_error'], bad), len(src.names), c, r, opts['top'], folder, progress)
-    labels,names = _find_labels(src, labels, keep)
-    skipped = sorted(set(range(len(src.names))) - set(keep))
-    return levels,labels,dict(opts, labels=None, resolution=r, image_channels=c, source=src.where, count=len(keep), skipped=[src.names[i] for i in skipped], label_names=names)
+def _ingest(src, opts, progress, folder):
+    r,c,bad = _plan(src, opts['resolution'], opts['image_channels'], opts['on_error'], progress)
+    read = _reader(src, r, c, opts['background'], opts['on_error'], bad)
+    levels,keep = _fill(read, len(src.names), c, r, opts['top'], folder, progress)
+    kept = set(keep)
+    skipped = [o for i,o in enumerate(src.names) if i not in kept]
+    return levels,dict(opts, resolution=r, image_channels=c, source=src.where, count=len(keep), skipped=skipped)
 
 # %% ../nbs/11_data.ipynb #00e7b5a8
 def image_pyramid(
-    source, # Folder, .zip, .npz or .npy file, uint8 array or tensor, name of a built-in set, or an `ImagePyramid`
+    source, # Folder; .zip, .npz or .npy file; uint8 array; `ImagePyramid`; name of a built-in set (a folder of that name: pass `Path('digits')`)
     resolution:int=None, # Side of the largest level; None: the largest power of two that fits into the smallest picture, at most 1024
-    image_channels:int=None, # 1 or 3 converts; None: 1 if all are gray, 3 if all are colour
-    labels=None, # 'folders': a class per sub-folder; or one whole number each; None: those of the source, if any
-    on_error:str='raise', # 'skip' goes on without unreadable files and lists them in `.skipped`
+    image_channels:int=None, # 1 or 3 converts; None: 1 if all are grey, 3 if all are colour
+    labels=None, # 'folders': a class per sub-folder; one whole number per file, in the order of `.names` (relative paths sorted as text); None: the source's
+    on_error:str='raise', # 'skip' goes on without unreadable files and lists them in `.skipped`; `labels` still has one for each
     background:str='white', # What shows through transparent parts
     cache=True, # True: in `$PROGROW_CACHE` or `~/.cache/progrow`; a folder; or False: keep the levels in memory
     cache_max_resolution:int=256, # Larger levels are decoded from the files, batch by batch
@@ -339,27 +449,45 @@ def image_pyramid(
 )->ImagePyramid:
     "A pyramid of any source. Raises `ValueError`, `TypeError` or `OSError` with what came, what was expected and what to do"
     if resolution is not None: resolution = _check_size(resolution)
-    if image_channels not in (None,1,3): raise ValueError(f"image_channels={image_channels!r}, expected 1 (gray), 3 (colour) or None")
+    if image_channels not in (None,1,3): raise ValueError(f"image_channels={image_channels!r}, expected 1 (grey), 3 (colour) or None")
     if on_error not in ('raise','skip'): raise ValueError(f"on_error={on_error!r}, expected 'raise' or 'skip'")
-    if isinstance(source, str) and source in builtin_sets: source = builtin_sets[source](**{'resolution':resolution} if resolution else {}, cache=cache, **kwargs)
+    if isinstance(source, str) and source in builtin_sets: source = _built_in(source, resolution, cache, progress, kwargs)
     elif kwargs: raise TypeError(f"unknown arguments {', '.join(kwargs)}: only built-in sets take n and seed")
     if isinstance(source, ImagePyramid): return _lower(source, resolution, image_channels, labels)
     src = _open_source(source)
-    opts = dict(resolution=resolution, image_channels=image_channels, labels=labels, on_error=on_error, background=background,
-                top=_check_size(cache_max_resolution), crop='centre square', filter='Lanczos, then 2x2 box means', licence="the owner's", version=1)
-    levels,labels,meta = _stored([src.stamp,opts], partial(_ingest, src, labels, opts, progress), cache)
-    if meta['skipped']: warnings.warn(f"skipped {len(meta['skipped'])} of {len(src.names)} files that cannot be read: {', '.join(meta['skipped'][:5])}{', …'*(len(meta['skipped'])>5)}")
-    r,c,ids = meta['resolution'],meta['image_channels'],[i for i,n in enumerate(src.names) if n not in set(meta['skipped'])]
-    if r > max(levels): read = _reader(src, r, c, background, 'raise'); levels.update({k:_FileLevel(read, ids, c, k) for k in (2**i for i in range(max(levels).bit_length(), r.bit_length()))})
-    return ImagePyramid(levels, labels, src.where, meta['licence'], meta['label_names'], skipped=meta['skipped'], meta=meta)
+    labels,classes = _find_labels(src, labels)
+    opts = dict(resolution=resolution, image_channels=image_channels, on_error=on_error, background=background, top=_check_size(cache_max_resolution),
+                crop='centre square', filter='Lanczos, then 2x2 box means', licence="the owner's", version=2)
+    levels,meta = _stored([src.stamp,opts], partial(_ingest, src, opts, progress), cache)
+    return _with_labels(src, levels, meta, labels, classes)
+
+# %% ../nbs/11_data.ipynb #2a13f3b2
+def _built_in(name, resolution, cache, progress, kwargs):
+    takes = inspect.signature(builtin_sets[name]).parameters
+    if odd := [o for o in kwargs if o not in takes]: raise TypeError(f"unknown arguments {', '.join(odd)}: {name!r} takes {', '.join(takes)}")
+    given = dict(cache=cache, progress=progress, **({'resolution':resolution} if resolution else {}))
+    return builtin_sets[name](**{k:v for k,v in given.items() if k in takes}, **kwargs)
+
+def _with_labels(src, levels, meta, labels, classes):
+    "The pictures kept, with their labels; levels too large for the cache come from the files"
+    lost = set(meta['skipped'])
+    if lost:
+        shown = ', '.join(meta['skipped'][:5]) + ', …'*(len(lost) > 5)
+        warnings.warn(f"skipped {len(lost)} of {len(src.names)} files that cannot be read: {shown}", stacklevel=3)
+    ids = [i for i,o in enumerate(src.names) if o not in lost]
+    r,c = meta['resolution'],meta['image_channels']
+    read = _reader(src, r, c, meta['background'], 'raise')
+    levels.update({k:_FileLevel(read, ids, c, k) for k in _sizes(r) if k not in levels})
+    return ImagePyramid(levels, None if labels is None else labels[ids], src.where, meta['licence'], classes,
+                        skipped=meta['skipped'], meta=meta, names=[src.names[i] for i in ids])
 
 # %% ../nbs/11_data.ipynb #d8c1d881
 avatar_options = dict(scale=1.4, translateY=8, backgroundColor=['b6e3f4','c0aede','ffd5dc','ffdfbf','a8dadc','d1f2c8','fbf3b6','dfe4ea'],
     mouthVariant=['smile','twinkle','default','serious'], eyesVariant=['default','happy','side','squint','surprised','wink'],
     eyebrowsVariant=['default','defaultNatural','flatNatural','raisedExcited','raisedExcitedNatural','upDown','upDownNatural'],
     clothesVariant=['blazerAndShirt','blazerAndSweater','collarAndSweater','hoodie','overall','shirtCrewNeck','shirtScoopNeck','shirtVNeck'])
-avatar_attributes = dict(hair='topVariant', hair_color='hairColor', skin='skinColor', eyes='eyesVariant', mouth='mouthVariant', beard='facialHairVariant',
-                         glasses='accessoriesVariant', clothes='clothesVariant', background='backgroundColor')
+avatar_attributes = dict(hair='topVariant', hair_color='hairColor', skin='skinColor', eyes='eyesVariant', mouth='mouthVariant',
+                         beard='facialHairVariant', glasses='accessoriesVariant', clothes='clothesVariant', background='backgroundColor')
 
 @lru_cache(1)
 def _avatar_style(): return Style(json.loads(resources.files('dicebear_styles').joinpath('avataaars.json').read_text('utf-8')))
@@ -371,20 +499,28 @@ def _draw_avatar(i, seed, resolution):
     return fit_image(Image.open(io.BytesIO(png)), resolution),{k: opts.get(v, 'none') for k,v in avatar_attributes.items()}
 
 # %% ../nbs/11_data.ipynb #d2717a17
-def _drawn(key, draw, n, resolution, cache, by, classes, source, licence):
+def _drawn(key, draw, n, resolution, cache, progress, by, classes, source, licence):
     "The set whose picture `i` is `draw(i)` -> array, attributes"
     if n < 1: raise ValueError(f"n={n}, expected at least one picture")
     def make(folder):
-        fork,attrs = sys.platform == 'linux' and n >= 256 and os.cpu_count() > 1,[]
+        attrs = []
         def read(ids):
             for x,a in ex.map(draw, ids, chunksize=16): attrs.append(a); yield x
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', DeprecationWarning) # Python warns when a program with threads forks
-            with ProcessPoolExecutor(os.cpu_count(), get_context('fork')) if fork else ThreadPoolExecutor(1) as ex: levels,_ = _fill(read, n, 3, resolution, resolution, folder)
-        return levels,None,dict(source=source, licence=licence, key=key, count=n, attributes={k:[a[k] for a in attrs] for k in attrs[0]})
-    levels,_,meta = _stored([*key,n,resolution], make, cache)
+        with _drawers(n) as ex: levels,_ = _fill(read, n, 3, resolution, resolution, folder, progress)
+        attributes = {k:[a[k] for a in attrs] for k in attrs[0]}
+        return levels,dict(source=source, licence=licence, key=key, count=n, attributes=attributes)
+    levels,meta = _stored([*key,n,resolution], make, cache)
     attributes = meta.pop('attributes')
     return ImagePyramid(levels, [classes.index(o) for o in attributes[by]], source, licence, classes, attributes, meta=meta)
+
+@contextmanager
+def _drawers(n):
+    "Processes to draw many pictures with, where they can be forked, or else one thread"
+    if sys.platform != 'linux' or n < 256 or _cores() == 1: pool = ThreadPoolExecutor(1)
+    else: pool = ProcessPoolExecutor(_cores(), get_context('fork'))
+    with warnings.catch_warnings(), pool:
+        warnings.simplefilter('ignore', DeprecationWarning) # Python warns when a program with threads forks
+        yield pool
 
 # %% ../nbs/11_data.ipynb #c2932a4f
 def avatars(
@@ -392,16 +528,20 @@ def avatars(
     resolution:int=64, # Side of the largest level
     seed:int=0, # Picture `i` depends on `(seed, i)` alone
     cache=True, # See `image_pyramid`
+    progress:bool=None, # See `image_pyramid`
 )->ImagePyramid: # `.attributes` holds hair, skin, glasses, …; `.labels` number the seven skin tones
     "Drawn faces: DiceBear's style `avataaars`"
     v,tones = metadata.version('dicebear-styles'),['#614335','#ae5d29','#d08b5b','#edb98a','#ffdbb4','#f8d25c','#fd9841']
-    return _drawn(['avatars',seed,avatar_options,metadata.version('dicebear-core'),v,1], partial(_draw_avatar, seed=seed, resolution=_check_size(resolution)), n, resolution,
-                  cache, 'skin', tones, f'DiceBear avataaars {v}, seed {seed}', 'Remix of "Avataaars" (https://avataaars.com) by Pablo Stanley: free for personal and commercial use')
+    key = ['avatars',seed,avatar_options,metadata.version('dicebear-core'),v,1]
+    draw = partial(_draw_avatar, seed=seed, resolution=_check_size(resolution))
+    return _drawn(key, draw, n, resolution, cache, progress, 'skin', tones, f'DiceBear avataaars {v}, seed {seed}',
+                  'Remix of "Avataaars" (https://avataaars.com) by Pablo Stanley: free for personal and commercial use')
 
 # %% ../nbs/11_data.ipynb #7f19affd
 glyph_chars = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
-glyph_fonts = [f'DejaVu{f}{s}' for f in ('Sans','SansMono') for s in ('','-Bold','-BoldOblique','-Oblique')] + [f'DejaVuSerif{s}' for s in ('','-Bold','-BoldItalic','-Italic')] + \
-    [f'STIXGeneral{s}' for s in ('','Bol','BolIta','Italic')] + ['cmb10','cmr10','cmss10','cmtt10']
+glyph_fonts = [f'DejaVu{f}{s}' for f in ('Sans','SansMono') for s in ('','-Bold','-BoldOblique','-Oblique')]
+glyph_fonts += [f'DejaVuSerif{s}' for s in ('','-Bold','-BoldItalic','-Italic')]
+glyph_fonts += [f'STIXGeneral{s}' for s in ('','Bol','BolIta','Italic')] + ['cmb10','cmr10','cmss10','cmtt10']
 @lru_cache(128)
 def _font(name, size): return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', f'{name}.ttf')), size)
 
@@ -422,11 +562,14 @@ def glyphs(
     resolution:int=64, # Side of the largest level
     seed:int=0, # Picture `i` depends on `(seed, i)` alone
     cache=True, # See `image_pyramid`
+    progress:bool=None, # See `image_pyramid`
 )->ImagePyramid: # `.labels` number the 62 characters; `.attributes` holds char and font
     "Letters and digits in matplotlib's fonts, in random colours, sizes and places"
     v = metadata.version('matplotlib')
-    return _drawn(['glyphs',seed,v,metadata.version('pillow'),1], partial(_draw_glyph, seed=seed, resolution=_check_size(resolution)), n, resolution, cache, 'char', list(glyph_chars),
-                  f'fonts of matplotlib {v}, seed {seed}', 'Pictures: free to use. Fonts: DejaVu (Bitstream Vera terms), STIX (OFL 1.1), Computer Modern (BaKoMa)')
+    key = ['glyphs',seed,v,metadata.version('pillow'),1]
+    draw = partial(_draw_glyph, seed=seed, resolution=_check_size(resolution))
+    return _drawn(key, draw, n, resolution, cache, progress, 'char', list(glyph_chars), f'fonts of matplotlib {v}, seed {seed}',
+                  'Pictures: free to use. Fonts: DejaVu (Bitstream Vera terms), STIX (OFL 1.1), Computer Modern (BaKoMa)')
 
 # %% ../nbs/11_data.ipynb #963fb9ee
 digits_licence = 'CC BY 4.0: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI'
@@ -436,17 +579,18 @@ def _digits():
     d = load_digits()
     return np.rint(d.images*(255/16)).astype(np.uint8),d.target
 
-def digits(resolution:int=8, cache=False)->ImagePyramid: # One channel; `.labels` 0..9. `cache` is ignored
+def digits(
+    resolution:int=8, # 8 or 4
+)->ImagePyramid: # One channel; `.labels` 0..9
     "1797 handwritten digits, 8x8, from scikit-learn"
     x,y = _digits()
-    return _lower(ImagePyramid(pyramid_levels(x[:,None]), y, "scikit-learn's load_digits", digits_licence, list('0123456789')), _check_size(resolution))
+    p = ImagePyramid(pyramid_levels(x[:,None]), y, "scikit-learn's load_digits", digits_licence, list('0123456789'))
+    return _lower(p, _check_size(resolution))
 
-# %% ../nbs/11_data.ipynb #a2e4f0d3
 def stacked_digits(
     n:int=25600, # Pictures
     seed:int=0, # Of the random triples; a larger `n` begins with the smaller set
     resolution:int=8, # 8 or 4
-    cache=False, # Ignored: kept in memory
 )->ImagePyramid: # Three channels; `.labels` 0..999, the red, green and blue digit read as a number
     "Three random digits as colour channels: 1000 known modes"
     x,y = _digits()

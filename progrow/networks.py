@@ -44,19 +44,21 @@ def _box(device, dtype):
 # %% ../nbs/24_networks.ipynb #739e78dd
 def conv2d_downsample(
     x:Tensor, # (n, ni, h, w), h and w even
-    weight:Tensor # (nf, ni, 3, 3)
+    weight:Tensor, # (nf, ni, 3, 3)
+    bias:Tensor|None=None # (nf,)
 )->Tensor: # (n, nf, h/2, w/2)
-    "`downsample(conv2d(x, weight))` as one convolution of stride 2"
+    "`downsample(conv2d(x, weight, bias))` as one convolution of stride 2"
     k = weight.flatten(2) @ (_box(weight.device, weight.dtype)/4)
-    return F.conv2d(x, k.unflatten(2, (4,4)), stride=2, padding=1)
+    return F.conv2d(x, k.unflatten(2, (4,4)), bias, stride=2, padding=1)
 
 def upsample_conv2d(
     x:Tensor, # (n, ni, h, w)
-    weight:Tensor # (nf, ni, 3, 3)
+    weight:Tensor, # (nf, ni, 3, 3)
+    bias:Tensor|None=None # (nf,)
 )->Tensor: # (n, nf, 2h, 2w)
-    "`conv2d(upsample(x), weight)` as one transposed convolution of stride 2"
+    "`conv2d(upsample(x), weight, bias)` as one transposed convolution of stride 2"
     k = weight.flatten(2).flip(2) @ _box(weight.device, weight.dtype) # a transposed convolution turns its kernel around
-    return F.conv_transpose2d(x, k.unflatten(2, (4,4)).transpose(0, 1), stride=2, padding=1)
+    return F.conv_transpose2d(x, k.unflatten(2, (4,4)).transpose(0, 1), bias, stride=2, padding=1)
 
 # %% ../nbs/24_networks.ipynb #01457c1b
 def leaky_relu(x:Tensor) -> Tensor:
@@ -73,7 +75,8 @@ class GeneratorStart(nn.Module):
         self.dense,self.conv = Equalized((nf, latent_dim, 4, 4)),EqualizedConv2d(nf, nf)
 
     def forward(self, z:Tensor) -> Tensor: # (n, latent_dim) -> (n, nf, 4, 4)
-        x = torch.einsum('nc,ocij->noij', z, self.dense.scaled_weight) + self.dense.bias.view(-1, 1, 1)
+        x = torch.einsum('nc,ocij->noij', z, self.dense.scaled_weight)
+        x = x + self.dense.bias.to(x.dtype).view(-1, 1, 1)
         return pixel_norm(leaky_relu(self.conv(pixel_norm(leaky_relu(x)))))
 
 # %% ../nbs/24_networks.ipynb #c2c53fe6
@@ -87,7 +90,7 @@ class GeneratorBlock(nn.Module):
         self.conv0,self.conv1 = EqualizedConv2d(ni, nf),EqualizedConv2d(nf, nf)
 
     def forward(self, x:Tensor) -> Tensor: # (n, ni, h, w) -> (n, nf, 2h, 2w)
-        x = upsample_conv2d(x, self.conv0.scaled_weight) + self.conv0.bias.view(-1, 1, 1)
+        x = upsample_conv2d(x, self.conv0.scaled_weight, self.conv0.bias)
         return pixel_norm(leaky_relu(self.conv1(pixel_norm(leaky_relu(x)))))
 
 # %% ../nbs/24_networks.ipynb #67cd8b82
@@ -169,7 +172,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x:Tensor) -> Tensor: # (n, ni, h, w) -> (n, nf, h/2, w/2)
         x = leaky_relu(self.conv0(x))
         if not self.pool_before_activation: return downsample(leaky_relu(self.conv1(x)))
-        return leaky_relu(conv2d_downsample(x, self.conv1.scaled_weight) + self.conv1.bias.view(-1, 1, 1))
+        return leaky_relu(conv2d_downsample(x, self.conv1.scaled_weight, self.conv1.bias))
 
 # %% ../nbs/24_networks.ipynb #48bc9bbb
 class DiscriminatorEnd(nn.Module):

@@ -214,7 +214,7 @@ def ticks(self:GrowthSchedule,
     res = []
     for _,r,start,end in self.phases:
         longest = max(min(1000*value_at(table, r), most), value_at(self.batch_size, r))
-        k = ceil((end-start)/longest)
+        k = max(1, min(ceil((end-start)/longest), (end-start)//value_at(self.batch_size, r)))
         res += [(start+(end-start)*i//k, start+(end-start)*(i+1)//k) for i in range(k)]
     return res
 
@@ -230,7 +230,7 @@ official_rates = {1: {4:.001, 1024:.0015},
 
 # %% ../nbs/30_schedule.ipynb #f27c415b
 # Ours, for a laptop CPU and pictures up to 64x64: to be changed here, and only here
-minutes = dict(stabilize_kimg={4:4, 8:6, 16:10, 32:30}, fade_kimg={8:4, 16:6, 32:8}, batch_size={4:16, 32:8}, learning_rate=.002)
+minutes = dict(stabilize_kimg={4:3, 8:4, 16:8, 32:18}, fade_kimg={8:2, 16:4, 32:5}, batch_size=8, learning_rate=.004)
 
 named_schedules = dict(
     paper=dict(batch_size={4:16, 256:14, 512:6, 1024:3}, total_kimg=19000), # the official preset "v1"

@@ -147,6 +147,7 @@ def sample_images(
 )->Tensor: # (n, c, resolution, resolution), about in [-1, 1]
     "Draw pictures from a seed"
     if psi!=1 and not hasattr(generator, 'truncate'): raise ValueError(f"psi={psi}, but a {type(generator).__name__} has no truncation: leave psi at 1, or use a style generator")
+    if labels is not None and len(labels)!=n: raise ValueError(f"got {len(labels)} labels for {n} pictures: give one per picture")
     z = np.random.default_rng(seed).standard_normal((n, generator.latent_dim), dtype=np.float32) # the first 3 of 5 are those of 3
     z = torch.from_numpy(z).to(next(generator.parameters()).device)
     labels = [None]*len(z.split(batch_size)) if labels is None else torch.as_tensor(labels).split(batch_size)
@@ -180,7 +181,7 @@ class GrowthCallback(Callback):
         if self.reset_optimizer and self.model.phase not in (None, (s.resolution, s.phase)): self.opt.clear_state()
         self.model.phase,self.learn.state = (s.resolution, s.phase),s
         self.opt.set_hypers(lr=s.learning_rate)
-        self.learn.dl = self.images.dataloaders(s.resolution, s.batch_size, n_batches=ceil((self.ticks[self.epoch][1]-n)/s.batch_size), start=n,
+        self.learn.dl = self.images.dataloaders(s.resolution, s.batch_size, n_batches=max(0, ceil((self.ticks[self.epoch][1]-n)/s.batch_size)), start=n,
             alpha=lambda n: self.schedule.next_batch(n).alpha, mirror=self.mirror, seed=self.seed, device=self.dls.device).train
 
     def before_batch(self):
@@ -277,7 +278,7 @@ def seconds_per_image(self:ProgressiveLearner)->dict: # Resolution -> seconds
 
 # %% ../nbs/41_train.ipynb #7363ea04
 loss_names = {'wgan-gp':WGANGP, 'lsgan':LSGAN, 'non-saturating':NonSaturating}
-small_networks = dict(latent_dim=64, fmap_base=512, fmap_max=64, average_kimg=2., group_size=4) # for schedule 'minutes'
+small_networks = dict(latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=2., group_size=4) # for schedule 'minutes'
 full_networks = dict(latent_dim=512, fmap_base=8192, fmap_max=512, average_kimg=10., group_size=4)
 
 def pick_schedule(schedule, resolution):
@@ -288,24 +289,25 @@ def pick_schedule(schedule, resolution):
     sizes = small_networks if schedule=='minutes' else {**full_networks, 'group_size':16} if schedule=='paper' else full_networks
     return GrowthSchedule.named(schedule, resolution or 32),sizes
 
-def pick_loss(loss):
-    "A loss from its name"
+def pick_loss(loss, resolution):
+    "A loss from its name; R1's weight of 10 is meant for pictures of 1024x1024, and measured there"
     if isinstance(loss, Loss): return loss
     if loss not in loss_names: raise ValueError(f"there is no loss {loss!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
-    return loss_names[loss]()
+    return NonSaturating(full_resolution=max(1024, resolution)) if loss=='non-saturating' else loss_names[loss]()
 
 def check_sizes(schedule, gan_loss, *networks):
     "Complain about networks or a penalty that do not fit the schedule"
     full = getattr(gan_loss, 'full_resolution', None)
     if full is not None and full<schedule.resolution: raise ValueError(f"the loss measures at full_resolution={full}, but the run goes up to {schedule.resolution}: make it at least that")
     for net in networks:
+        if getattr(net, 'num_classes', 0): raise ValueError(f"the {type(net).__name__} has {net.num_classes} classes, but this trainer gives no labels: build it with num_classes=0")
         known = getattr(net, 'resolutions', None)
         if known and schedule.resolution not in known: raise ValueError(f"the run goes up to {schedule.resolution}, but the {type(net).__name__} works at {', '.join(map(str, known))}: build it with resolution={schedule.resolution}")
 
 def pick_device(device):
     "A device that is really there"
     device = torch.device(device) if device is not None else default_device()
-    if device.type=='cuda' and not torch.cuda.is_available(): raise ValueError(f"device={str(device)!r}, but PyTorch sees no CUDA GPU here: leave device out, or take 'cpu'")
+    if device.type=='cuda' and (not torch.cuda.is_available() or (device.index or 0)>=torch.cuda.device_count()): raise ValueError(f"device={str(device)!r}, but PyTorch sees {torch.cuda.device_count()} CUDA GPUs here: leave device out, or take 'cpu'")
     return device
 
 # %% ../nbs/41_train.ipynb #cd0b61b0
@@ -314,7 +316,7 @@ def progressive_learner(
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
     schedule='minutes', # `'minutes'`, `'paper'`, `'official'`, `'stylegan'`, or a `GrowthSchedule`
     loss='wgan-gp', # `'wgan-gp'`, `'lsgan'`, `'non-saturating'`, or a `Loss`
-    latent_dim:int|None=None, # Numbers in a latent vector; None for this and the next three: what suits the schedule
+    latent_dim:int|None=None, # Numbers in a latent vector; None for this and the next three: small ones for `'minutes'`, else the paper's
     fmap_base:int|None=None, # See `feature_maps`
     fmap_max:int|None=None, # See `feature_maps`
     average_kimg:float|None=None, # Half-life of the averaged generator, in thousands of images
@@ -325,16 +327,17 @@ def progressive_learner(
     reset_optimizer:bool=True, # See `GrowthCallback`
     generator:nn.Module|None=None, discriminator:nn.Module|None=None, # Networks of your own, in place of ProGAN's
     cbs=None, # More callbacks
-    **kwargs # For `image_pyramid`: `crop`, `image_channels`, `on_error`, ...
+    **kwargs # For `image_pyramid`: `image_channels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
     "Make a run from names and numbers. Raises `ValueError` before any work for arguments that do not fit together"
     schedule,sizes = pick_schedule(schedule, resolution)
-    gan_loss,device = pick_loss(loss),pick_device(device)
+    gan_loss,device = pick_loss(loss, schedule.resolution),pick_device(device)
+    if not isinstance(seed, int) or seed<0: raise ValueError(f"seed must be a whole number, 0 or more, got {seed!r}")
     if precision not in ('fp32','bf16'): raise ValueError(f"precision={precision!r}: take 'fp32' or 'bf16'")
     given = dict(latent_dim=latent_dim, fmap_base=fmap_base, fmap_max=fmap_max, average_kimg=average_kimg)
     sizes = {**sizes, **{k:v for k,v in given.items() if v is not None}}
     for k,v in sizes.items():
-        if v<1 and k!='average_kimg': raise ValueError(f"{k} must be 1 or more, got {v}")
+        if v<(k!='average_kimg'): raise ValueError(f"{k} must be {'0' if k=='average_kimg' else '1'} or more, got {v}")
     check_sizes(schedule, gan_loss, generator, discriminator)
     images = image_pyramid(images, schedule.resolution, **kwargs)
     most = max(schedule.next_batch(p.start).batch_size for p in schedule.phases)
@@ -369,11 +372,11 @@ def fit_progressive(
 def save_results(self:ProgressiveLearner,
     path # Folder, made if needed
 )->Path: # The folder
-    "Write the strip, 64 samples, the plot of the losses, and the generator"
+    "Write the generator, the strip, 64 samples, and the plot of the losses"
     path = Path(path); path.mkdir(parents=True, exist_ok=True)
+    self.export(path/'generator.pt')
     self.sample_strip.show().save(path/'strip.png')
     show_images(self.sample(64), scale=2).save(path/'samples.png')
     fig = self.history.plot().figure
     fig.savefig(path/'losses.png', facecolor='white', dpi=120, bbox_inches='tight'); plt.close(fig)
-    self.export(path/'generator.pt')
     return path

@@ -1,5 +1,5 @@
 "Pictures: the two doors between bytes and floats, grids, files, sliders, and what they refuse"
-import base64, io, re, stat, warnings
+import math, base64, io, re, stat, warnings
 from html.parser import HTMLParser
 import numpy as np, pytest, torch
 import matplotlib
@@ -20,6 +20,11 @@ def test_every_byte_survives_both_doors():
 def test_to_uint8_clips_and_keeps_the_shape(dtype):
     v = torch.tensor([[-100.,-1.,0.],[1.,1.5,100.]], dtype=dtype, requires_grad=True)
     assert to_uint8(v).tolist()==[[0,0,128],[255,255,255]]
+
+def test_to_uint8_of_tanh_ends_in_white():
+    "The answer on the page: white from artanh(254/255) = ½ ln 509 on, where the slope is 1/128"
+    assert to_uint8(torch.tanh(torch.tensor([3.11,3.12]))).tolist()==[254,255]
+    assert abs(math.atanh(254/255)-math.log(509)/2)<1e-9 and 127<1/(1-(254/255)**2)<128
 
 def test_to_uint8_errs_by_half_a_byte_at_most():
     v = torch.linspace(-1, 1, 10_001)

@@ -219,6 +219,14 @@ def test_bfloat16_autocast_stays_close_and_trains(pair, alpha):
     (y16.float().sum()+s16.float().sum()).backward()
     assert G.blocks['4'].dense.weight.grad.isfinite().all() and D.from_rgb['16'].weight.grad.isfinite().all()
 
+@torch.no_grad()
+def test_bfloat16_stays_bfloat16_between_the_blocks(pair):
+    seen = []
+    hooks = [b.register_forward_hook(lambda m,i,o: seen.append(o.dtype)) for net in pair for b in net.blocks.values()]
+    with torch.autocast('cpu', torch.bfloat16): pair[1](pair[0](torch.randn(4, 6)))
+    for h in hooks: h.remove()
+    assert len(seen)==6 and set(seen)=={torch.bfloat16}
+
 def test_config_rebuilds_the_network(pair):
     for net in pair:
         again = type(net)(**net.config)

@@ -25,7 +25,7 @@ def tiny(images=None, schedule=short, **kwargs):
     return progressive_learner(images or noise(), schedule=schedule, **kwargs)
 
 def fit(learn, *args, **kwargs):
-    with learn.no_logging(): learn.fit(*args, **kwargs)
+    with learn.no_bar(), learn.no_logging(): learn.fit(*args, **kwargs)
     return learn
 
 def weights(learn): return {k:v.clone() for k,v in learn.model.state_dict().items() if isinstance(v, torch.Tensor)}
@@ -145,6 +145,11 @@ def test_a_batch_that_does_not_divide_the_phases_neither_stops_nor_repeats(batch
     steps = [r for _,r,*_ in learn.history.rows]
     assert learn.images_seen==batch*len(steps) and 0<=learn.images_seen-learn.schedule.total_images<batch
     assert steps==[learn.schedule.next_batch(n).resolution for n in range(0, learn.images_seen, batch)]
+
+def test_a_batch_size_that_falls_with_the_resolution_oversteps_a_short_tick():
+    schedule = GrowthSchedule(8, stabilize_kimg={4:.1, 8:.2}, fade_kimg=.05, batch_size={4:128, 8:16})
+    learn = fit(tiny(noise(128), schedule=schedule))
+    assert 0<=learn.images_seen-schedule.total_images<16 and learn.images_seen==sum(128 if r==4 else 16 for _,r,*_ in learn.history.rows)
 
 def test_phases_shorter_than_a_batch_are_passed_over():
     learn = fit(tiny(schedule=GrowthSchedule(16, stabilize_kimg={4:.064, 8:.004, 16:.064}, fade_kimg=.003, batch_size=16)))
@@ -279,16 +284,13 @@ def test_timing_covers_every_resolution_still_to_come():
     learn = tiny(schedule=GrowthSchedule(8, stabilize_kimg=.032, fade_kimg=.064, batch_size=16, total_kimg=.064))
     assert seconds_left(learn.schedule, 0, learn.seconds_per_image())>0
 
-def test_the_bar_says_where_the_run_stands_and_changes_nothing(half, monkeypatch):
-    from fastai.learner import defaults
-    monkeypatch.setattr(defaults, 'callbacks', list(defaults.callbacks)) # to which the next line may add
-    from fastai.callback.progress import ProgressCallback
-    if ProgressCallback not in defaults.callbacks: defaults.callbacks.append(ProgressCallback)
+def test_the_bar_says_where_the_run_stands_and_changes_nothing(half):
     lines = []
     class Watch(Callback):
         order = 70
         def after_batch(self): lines.append(self.growth_bar.line())
-    learn = fit(tiny(schedule=shorter, cbs=[Watch()]))
+    learn = tiny(schedule=shorter, cbs=[Watch()])
+    learn.fit()
     assert re.fullmatch(r'4x4 stabilize, \d+ images/s, \d+:\d\d left', lines[0]) and re.match(r'8x8 fade alpha 0\.25, ', lines[7]) and lines[-1].endswith(' 0:00 left')
     assert same(weights(learn), weights(half)) and same(adam(learn), adam(half))
 
@@ -432,13 +434,13 @@ def small(**kwargs): return progressive_learner(**{**dict(images=noise(), device
     (dict(resolution=8), 'resolution=8, but the schedule ends at 16'), (dict(schedule='minutes', resolution=64), '64'),
     (dict(loss='hinge'), "no loss 'hinge'.*wgan-gp"), (dict(precision='fp16'), "precision='fp16'.*bf16"),
     (dict(latent_dim=0), 'latent_dim must be 1 or more, got 0'), (dict(fmap_max=-1), 'fmap_max'), (dict(fmap_base=0), 'fmap_base'),
-    (dict(average_kimg=-1), 'half_life_kimg must be 0'), (dict(images=noise(8)), '8 images are fewer than one batch of 16')], ids=str)
+    (dict(average_kimg=-1), 'average_kimg must be 0 or more'), (dict(images=noise(8)), '8 images are fewer than one batch of 16')], ids=str)
 def test_bad_arguments_say_what_is_wrong(args, says):
     with pytest.raises(ValueError, match=says): small(**args)
 
 def test_a_missing_gpu_is_missed_at_once():
     if torch.cuda.is_available(): pytest.skip('there is one')
-    with pytest.raises(ValueError, match='no CUDA GPU'): small(device='cuda')
+    with pytest.raises(ValueError, match='0 CUDA GPUs'): small(device='cuda')
 
 @pytest.mark.parametrize('args', [dict(generator=Generator(8, latent_dim=6, fmap_max=8)), dict(discriminator=Discriminator(8, fmap_max=8)),
     dict(discriminator=Discriminator(16, image_channels=1, fmap_max=8)), dict(generator=Generator(16, image_channels=1, latent_dim=6, fmap_max=8)),
