@@ -56,8 +56,9 @@ class Loss:
         "The terms of the critic's loss, each computed when it is asked for"
         raise NotImplementedError
 
-    def discriminator_loss(self, D, real:Tensor, fake:Tensor) -> Tensor: # a number
-        return sum(self.discriminator_terms(D, real, fake)) # for `D`, to be made small
+    def discriminator_loss(self, D, real:Tensor, fake:Tensor) -> Tensor: # A number, to be made small by the critic
+        "All terms at once"
+        return sum(self.discriminator_terms(D, real, fake))
 
     def generator_loss(self,
         D, # Critic

@@ -88,27 +88,38 @@ class ProgressiveLearner(Learner):
 
 # %% ../nbs/41_train.ipynb #d526c433
 @patch
-def to_bf16(self:ProgressiveLearner): self.bf16 = True; return self # run both networks in bfloat16
+def to_bf16(self:ProgressiveLearner):
+    "Run both networks in bfloat16"
+    self.bf16 = True
+    return self
 @patch
-def to_fp32(self:ProgressiveLearner): self.bf16 = False; return self # and back
+def to_fp32(self:ProgressiveLearner):
+    "Run both networks in float32 again"
+    self.bf16 = False
+    return self
 @patch
-def autocast(self:ProgressiveLearner): return torch.autocast(self.dls.device.type, torch.bfloat16, enabled=self.bf16)
+def autocast(self:ProgressiveLearner):
+    "What the networks run under: bfloat16 or nothing"
+    return torch.autocast(self.dls.device.type, torch.bfloat16, enabled=self.bf16)
 
 # %% ../nbs/41_train.ipynb #2be725ce
 @patch
-def draw(self:ProgressiveLearner, n:int) -> Tensor: # (n, c, r, r): what the generator makes of `n` fresh latent vectors
+def draw(self:ProgressiveLearner, n:int) -> Tensor: # (n, c, r, r)
+    "What the generator makes of `n` fresh latent vectors"
     z = torch.randn(n, self.model.generator.latent_dim, device=self.dls.device)
     with self.autocast(): x = self.model.generator(z, resolution=self.state.resolution, alpha=self.state.alpha)
     return x.float()
 
 @patch
-def judge(self:ProgressiveLearner, images:Tensor) -> Tensor: # (n,): the critic's scores
+def judge(self:ProgressiveLearner, images:Tensor) -> Tensor: # (n,)
+    "The critic's scores"
     with self.autocast(): scores = self.model.discriminator(images, alpha=self.state.alpha)
     return scores.float()
 
 # %% ../nbs/41_train.ipynb #99a0a7ca
 @patch
 def _do_one_batch(self:ProgressiveLearner):
+    "What fastai calls for each batch"
     real, = self.xb
     self.critic_step(real)
     self.generator_step(len(real))
