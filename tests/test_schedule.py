@@ -108,7 +108,8 @@ def test_gapeng000_20_the_level_moves_and_never_runs_past_the_end():
     assert all(0<=s.next_batch(n).alpha<=1 for n in range(0, 2*s.total_images, 7))
 
 def test_akanimax_15_resuming_in_the_middle_of_a_fade():
-    s,n = named('minutes', 32),5_000
+    s = named('minutes', 32)
+    n = s.phases[1].start+1000
     assert s(n).phase == 'fade'
     states = [s.next_batch(o) for o in range(n, n+3000, 16)]
     assert [pickle.loads(pickle.dumps(s)).next_batch(o) for o in range(n, n+3000, 16)] == states
