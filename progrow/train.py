@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['generator_networks', 'loss_names', 'small_networks', 'full_networks', 'step_seed', 'ProgressiveGAN',
            'ProgressiveLearner', 'sample_images', 'GrowthCallback', 'save_generator', 'load_generator', 'NoStep',
-           'pick_schedule', 'pick_loss', 'check_sizes', 'pick_device', 'progressive_learner', 'fit_progressive']
+           'pick_schedule', 'pick_loss', 'pick_device', 'check_sizes', 'check_channels', 'progressive_learner',
+           'fit_progressive']
 
 # %% ../nbs/41_train.ipynb #8869cac9
 from copy import deepcopy
@@ -306,6 +307,13 @@ def pick_loss(loss, resolution):
     if loss not in loss_names: raise ValueError(f"there is no loss {loss!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
     return NonSaturating(full_resolution=max(1024, resolution)) if loss=='non-saturating' else loss_names[loss]()
 
+def pick_device(device):
+    "A device that is really there"
+    device = torch.device(device) if device is not None else default_device()
+    if device.type=='cuda' and (not torch.cuda.is_available() or (device.index or 0)>=torch.cuda.device_count()): raise ValueError(f"device={str(device)!r}, but PyTorch sees {torch.cuda.device_count()} CUDA GPUs here: leave device out, or take 'cpu'")
+    return device
+
+# %% ../nbs/41_train.ipynb #0d58c1ab
 def check_sizes(schedule, gan_loss, *networks):
     "Complain about networks or a penalty that do not fit the schedule"
     full = getattr(gan_loss, 'full_resolution', None)
@@ -315,13 +323,14 @@ def check_sizes(schedule, gan_loss, *networks):
         known = getattr(net, 'resolutions', None)
         if known and schedule.resolution not in known: raise ValueError(f"the run goes up to {schedule.resolution}, but the {type(net).__name__} works at {', '.join(map(str, known))}: build it with resolution={schedule.resolution}")
 
-def pick_device(device):
-    "A device that is really there"
-    device = torch.device(device) if device is not None else default_device()
-    if device.type=='cuda' and (not torch.cuda.is_available() or (device.index or 0)>=torch.cuda.device_count()): raise ValueError(f"device={str(device)!r}, but PyTorch sees {torch.cuda.device_count()} CUDA GPUs here: leave device out, or take 'cpu'")
-    return device
+def check_channels(images, *networks):
+    "Complain about networks for pictures of other channels"
+    n = images.image_channels
+    for net in networks:
+        c = getattr(net, 'config', {}).get('image_channels', n)
+        if c!=n: raise ValueError(f"the images have {n} channel(s), the {type(net).__name__} {c}: build it with image_channels={n}, or pass image_channels={c} to convert the images")
 
-# %% ../nbs/41_train.ipynb #cd0b61b0
+# %% ../nbs/41_train.ipynb #dd910859
 def progressive_learner(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
@@ -353,9 +362,7 @@ def progressive_learner(
     images = image_pyramid(images, schedule.resolution, **kwargs)
     most = max(schedule.next_batch(p.start).batch_size for p in schedule.phases)
     if len(images)<most: raise ValueError(f"{len(images)} images are fewer than one batch of {most}: give more images, or a schedule with smaller batches")
-    for net in (generator, discriminator):
-        c = getattr(net, 'config', {}).get('image_channels', images.image_channels)
-        if c!=images.image_channels: raise ValueError(f"the images have {images.image_channels} channel(s), the {type(net).__name__} {c}: build it with image_channels={images.image_channels}, or pass image_channels={c} to convert the images")
+    check_channels(images, generator, discriminator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         widths = dict(image_channels=images.image_channels, fmap_base=sizes['fmap_base'], fmap_max=sizes['fmap_max'])

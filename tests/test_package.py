@@ -80,3 +80,11 @@ def test_readme_names_both_commands():
     settings()
     text = (root/'README.md').read_text(encoding='utf-8')
     assert 'make demo' in text and 'make test' in text
+
+def test_readme_numbers_are_those_of_the_run():
+    "The table and the minutes of the first page come from the results that are kept beside its pictures"
+    readme,results = root/'README.md',root/'nbs'/'assets'/'demo'/'results.json'
+    if not results.exists(): pytest.skip('not in a checkout')
+    run,text = json.loads(results.read_text(encoding='utf-8')),readme.read_text(encoding='utf-8')
+    assert f"in {sum(run['seconds'].values())/60:.0f} minutes on the two cores" in text
+    for v in run['swd'].values(): assert ' | '.join(f'{o:.1f}' for o in v.values()) in text
