@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['resolutions', 'feature_maps', 'conv2d_downsample', 'upsample_conv2d', 'leaky_relu', 'GeneratorStart',
-           'GeneratorBlock', 'Generator', 'one_hot_labels', 'DiscriminatorBlock', 'DiscriminatorEnd', 'Discriminator']
+           'GeneratorBlock', 'Generator', 'one_hot_labels', 'channel_noise', 'DiscriminatorBlock', 'DiscriminatorEnd',
+           'Discriminator']
 
 # %% ../nbs/24_networks.ipynb #d3da1e66
 from functools import cache
@@ -51,6 +52,7 @@ def conv2d_downsample(
     k = weight.flatten(2) @ (_box(weight.device, weight.dtype)/4)
     return F.conv2d(x, k.unflatten(2, (4,4)), bias, stride=2, padding=1)
 
+# %% ../nbs/24_networks.ipynb #bdc50b86
 def upsample_conv2d(
     x:Tensor, # (n, ni, h, w)
     weight:Tensor, # (nf, ni, 3, 3)
@@ -65,6 +67,7 @@ def leaky_relu(x:Tensor) -> Tensor:
     "The activation of both networks: a leaky ReLU of slope 0.2"
     return F.leaky_relu(x, 0.2)
 
+# %% ../nbs/24_networks.ipynb #aa2f49f9
 class GeneratorStart(nn.Module):
     "The 4x4 block: paint a latent vector onto a 4x4 map, then convolve (paper, table 2)"
     def __init__(self,
@@ -135,6 +138,7 @@ def one_hot_labels(
 def _check_latents(z, latent_dim):
     if z.ndim!=2 or z.shape[1]!=latent_dim: raise ValueError(f"z must be (n, {latent_dim}) latent vectors, got {tuple(z.shape)}: draw them with torch.randn(n, {latent_dim})")
 
+# %% ../nbs/24_networks.ipynb #e1eaf73e
 def _level(levels, resolution):
     "Place of a resolution among those of a network, or a sentence that says which there are"
     if resolution not in levels: raise ValueError(f"this network works at {', '.join(map(str, levels))} pixels, not at {resolution}: choose one of these, or build it with a larger resolution")
@@ -159,6 +163,17 @@ def forward(self:Generator,
     return new if old is None else fade(old, new, alpha)
 
 # %% ../nbs/24_networks.ipynb #2038de2c
+def channel_noise(
+    x:Tensor, # (n, c, h, w) features
+    strength=0. # Number or 0-dim tensor, 0 or more; the number 0 changes nothing and draws nothing
+)->Tensor: # Same shape
+    "Multiply each map by 1+strength·√c·N(0,1), one draw for each image and channel (ProGAN, appendix B)"
+    if not isinstance(strength, Tensor):
+        if strength==0: return x
+        if not strength>0: raise ValueError(f"noise is a strength, 0 or more, got {strength}: 0 is none")
+    return x*(1 + strength*sqrt(x.shape[1])*torch.randn(*x.shape[:2], 1, 1, device=x.device)).to(x.dtype)
+
+# %% ../nbs/24_networks.ipynb #96a8fdd9
 class DiscriminatorBlock(nn.Module):
     "A convolution, then one more and half the resolution (paper, table 2)"
     def __init__(self,
@@ -169,8 +184,8 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.conv0,self.conv1,self.pool_before_activation = EqualizedConv2d(ni, ni),EqualizedConv2d(ni, nf),pool_before_activation
 
-    def forward(self, x:Tensor) -> Tensor: # (n, ni, h, w) -> (n, nf, h/2, w/2)
-        x = leaky_relu(self.conv0(x))
+    def forward(self, x:Tensor, noise:float=0.) -> Tensor: # (n, ni, h, w) -> (n, nf, h/2, w/2)
+        x = channel_noise(leaky_relu(self.conv0(channel_noise(x, noise))), noise)
         if not self.pool_before_activation: return downsample(leaky_relu(self.conv1(x)))
         return leaky_relu(conv2d_downsample(x, self.conv1.scaled_weight, self.conv1.bias))
 
@@ -186,8 +201,8 @@ class DiscriminatorEnd(nn.Module):
         self.stddev,self.conv = MinibatchStdDev(group_size),EqualizedConv2d(nf+1, nf)
         self.dense0,self.dense1 = EqualizedLinear(nf*16, nf),EqualizedLinear(nf, n_out, gain=1)
 
-    def forward(self, x:Tensor) -> Tensor: # (n, nf, 4, 4) -> (n, n_out)
-        x = leaky_relu(self.conv(self.stddev(x)))
+    def forward(self, x:Tensor, noise:float=0.) -> Tensor: # (n, nf, 4, 4) -> (n, n_out)
+        x = channel_noise(leaky_relu(self.conv(channel_noise(self.stddev(x), noise))), noise)
         return self.dense1(leaky_relu(self.dense0(x.flatten(1))))
 
 # %% ../nbs/24_networks.ipynb #b36d5c6d
@@ -215,7 +230,8 @@ class Discriminator(nn.Module):
 @patch
 def scores_and_logits(self:Discriminator,
     images:Tensor, # (n, image_channels, r, r) in [-1, 1]; `r` is one of `resolutions`
-    alpha:float=1. # Weight of the newest block, from 0 to 1; not used at 4x4
+    alpha:float=1., # Weight of the newest block, from 0 to 1; not used at 4x4
+    noise=0. # Strength of `channel_noise` before each 3x3 and 4x4 convolution: a number or a 0-dim tensor
 )->tuple: # (n,) scores and (n, num_classes) logits of the classes
     "Judge pictures, and tell their classes"
     if images.ndim!=4 or images.shape[1]!=self.image_channels or images.shape[2]!=images.shape[3]:
@@ -223,15 +239,17 @@ def scores_and_logits(self:Discriminator,
     first = _level(self.resolutions, images.shape[3])
     x = leaky_relu(self.from_rgb[str(self.resolutions[first])](images))
     for i in range(first, -1, -1):
-        x = self.blocks[str(self.resolutions[i])](x)
+        x = self.blocks[str(self.resolutions[i])](x, noise)
         if i and i==first and alpha!=1: x = fade(leaky_relu(self.from_rgb[str(self.resolutions[i-1])](downsample(images))).to(x.dtype), x, alpha)
     return x[:,0],x[:,1:]
 
+# %% ../nbs/24_networks.ipynb #5ef95360
 @patch
 def forward(self:Discriminator,
     images:Tensor, # (n, image_channels, r, r) in [-1, 1]; the resolution is read off them
     labels=None, # Not used: this discriminator tells the labels (`scores_and_logits`). Here so that every discriminator is called alike
-    alpha:float=1. # Weight of the newest block, from 0 to 1
+    alpha:float=1., # Weight of the newest block, from 0 to 1
+    noise=0. # See `scores_and_logits`
 )->Tensor: # (n,) scores, higher for pictures that look real
     "Judge pictures"
-    return self.scores_and_logits(images, alpha)[0]
+    return self.scores_and_logits(images, alpha, noise)[0]

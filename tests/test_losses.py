@@ -1,9 +1,10 @@
 "Losses and penalties against an independent implementation, and against numbers by hand."
+from dataclasses import replace
 from math import log
-import pytest, torch, torch.nn.functional as F
+import json, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
 from golden_nets import golden_networks, growth, theirs
-from progrow.losses import LSGAN, Loss, NonSaturating, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
+from progrow.losses import LSGAN, AuxiliaryClassifier, Loss, NonSaturating, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
 from progrow.networks import Discriminator
 
 def close(a, b, rtol, atol=1e-7): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), rtol=rtol, atol=atol)
@@ -160,3 +161,183 @@ def test_pictures_of_two_sizes_are_refused():
 
 def test_the_base_class_is_to_be_filled_in():
     with pytest.raises(NotImplementedError): Loss().discriminator_loss(linear, pictures(1), pictures(2))
+
+# --- points between reals and fakes, given
+
+def test_mix_decides_where_the_slope_is_measured():
+    torch.manual_seed(0)
+    D = Discriminator(8, fmap_base=32, fmap_max=8)
+    real,fake,mix = torch.randn(4, 3, 8, 8),torch.randn(4, 3, 8, 8),torch.rand(4, 1, 1, 1)
+    loss,state = WGANGP(drift=0.),torch.get_rng_state()
+    whole = loss.discriminator_loss(D, real, fake, mix)
+    assert torch.equal(torch.get_rng_state(), state), 'nothing is drawn'
+    close(whole, D(fake).mean()-D(real).mean()+10*gradient_penalty(D, real, fake, mix=mix), 1e-5)
+    for m,at in ((0.,real), (1.,fake)):
+        x = at.clone().requires_grad_()
+        slope = input_gradient(D(x), x).flatten(1).norm(dim=1)
+        close(gradient_penalty(D, real, fake, mix=torch.full((4,1,1,1), m)), (slope-1).square().mean(), 1e-4)
+
+@pytest.mark.parametrize('loss', losses, ids=repr)
+def test_every_loss_takes_a_mix_and_the_drawn_one_is_the_same(loss):
+    D = Discriminator(4, fmap_base=32, fmap_max=8)
+    real,fake = pictures(1)[:4],pictures(2)[:4]
+    torch.manual_seed(3); drawn = loss.discriminator_loss(D, real, fake)
+    torch.manual_seed(3); assert torch.equal(loss.discriminator_loss(D, real, fake, torch.rand(4, 1, 1, 1)), drawn)
+
+# --- the scale for half precision
+
+class Scaled:
+    def __init__(self, D, slope_scale): self.D,self.slope_scale = D,slope_scale
+    def __call__(self, x): return self.D(x)
+
+@pytest.mark.parametrize('loss', [WGANGP(), NonSaturating()], ids=repr)
+@pytest.mark.parametrize('scale', (2.**-8, 2.**13))
+def test_a_slope_scale_that_is_a_power_of_two_changes_no_bit(loss, scale):
+    torch.manual_seed(0)
+    D = Discriminator(8, fmap_base=32, fmap_max=8)
+    real,fake = torch.randn(4, 3, 8, 8),torch.randn(4, 3, 8, 8)
+    def grads(judge):
+        torch.manual_seed(1); D.zero_grad(); loss.discriminator_loss(judge, real, fake).backward()
+        return [p.grad.clone() for p in D.parameters() if p.grad is not None]
+    for a,b in zip(grads(D), grads(Scaled(D, scale)), strict=True): assert torch.equal(a, b)
+
+def test_the_scale_saves_a_slope_that_half_precision_would_lose():
+    x = torch.ones(2, 3, 4, 4, requires_grad=True)
+    def slope(scale): return input_gradient((x.half().flatten(1)*1e-4).sum(1)*1e-4, x, scale) # 1e-8 per pixel, computed in half precision
+    assert slope(1.).abs().max()==0
+    close(slope(2.**14), torch.full_like(x, 1e-8), .01, 0)
+
+def test_penalties_ask_the_critic_for_its_scale():
+    asked = []
+    class D:
+        def __call__(self, x): return linear(x)
+        @property
+        def slope_scale(self): asked.append(1); return 4.
+    gradient_penalty(D(), pictures(1), pictures(2)); r1_penalty(D(), pictures(1)); NonSaturating().discriminator_loss(D(), pictures(1), pictures(2))
+    assert len(asked)==3
+
+# --- noise of least squares
+
+def steps(loss, scores):
+    "One critic step per score of the fakes; the strength of the noise after each"
+    res = []
+    for s in scores:
+        loss.discriminator_loss(lambda x: x.mean((1,2,3)), torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), s)); res.append(loss.noise_strength)
+    return res
+
+def test_noise_strength_follows_the_papers_rule():
+    scores,d = [1.]*9+[.2]*3+[5.,-5.]+[.7]*20,0.
+    for s,strength in zip(scores, steps(LSGAN(), scores), strict=True):
+        d = .9*d + .1*min(max(s, 0), 1)
+        close(strength, .2*max(d-.5, 0)**2, 1e-5, 1e-8)
+
+def test_only_critic_steps_move_the_average_and_each_once():
+    loss = LSGAN()
+    terms = loss.discriminator_terms(lambda x: x.mean((1,2,3)), torch.zeros(2,1,4,4), torch.ones(2,1,4,4))
+    next(terms); assert loss.d_hat==0
+    next(terms); assert loss.d_hat==loss.d_hat==pytest.approx(.1)
+    assert next(terms, None) is None
+    loss.generator_loss(lambda x: x.mean((1,2,3)), torch.ones(2,1,4,4))
+    assert loss.d_hat==pytest.approx(.1)
+    steps(loss, [1.]); assert loss.d_hat==pytest.approx(.19)
+
+def test_average_of_scores_with_other_targets_goes_from_reals_to_fakes():
+    loss = LSGAN(real_target=1., fake_target=0., fake_weight=1.)
+    steps(loss, [0.]); assert loss.d_hat==pytest.approx(.1)
+    steps(loss, [1.]); assert loss.d_hat==pytest.approx(.09)
+
+def test_a_score_that_is_no_number_is_not_kept():
+    loss = LSGAN()
+    steps(loss, [1., float('nan'), float('inf')])
+    assert loss.d_hat==pytest.approx(.1)
+
+def test_without_noise_there_is_no_state_to_move():
+    loss = LSGAN(noise=0.)
+    assert steps(loss, [1.]*20)==[0.]*20
+
+def test_shapes_without_numbers_leave_the_average_alone():
+    loss = LSGAN()
+    loss.discriminator_loss(lambda x: x.mean((1,2,3)), *torch.empty(2, 2, 1, 4, 4, device='meta'))
+    assert loss.d_hat==0
+
+def test_lsgan_goes_on_to_the_last_bit_from_its_state():
+    scores = torch.rand(30, generator=torch.Generator().manual_seed(0)).add(.4).tolist()
+    whole = steps(loss := LSGAN(), scores)
+    half = LSGAN(); steps(half, scores[:13])
+    again = LSGAN(); again.load_state_dict(json.loads(json.dumps(half.state_dict())))
+    assert steps(again, scores[13:])==whole[13:] and again.state_dict()==loss.state_dict()
+    assert all(type(v) is float for v in loss.state_dict().values())
+
+def test_loading_replaces_what_was_noticed_last():
+    loss = LSGAN()
+    loss.discriminator_loss(lambda x: x.mean((1,2,3)), torch.zeros(2,1,4,4), torch.ones(2,1,4,4))
+    loss.load_state_dict({'d_hat':.6})
+    assert loss.d_hat==.6
+
+@pytest.mark.parametrize('loss', losses, ids=repr)
+def test_states_of_losses(loss):
+    loss = replace(loss) # a fresh one
+    loss.load_state_dict(loss.state_dict())
+    assert loss.state_dict()==({'d_hat':0.} if isinstance(loss, LSGAN) else {}) and loss.noise_strength==0
+    for bad in ({'other':1.}, {'d_hat':1., 'more':2.}):
+        with pytest.raises(ValueError, match='state of another loss'): loss.load_state_dict(bad)
+
+# --- classes
+
+def with_logits(x): return x.flatten(1).sum(1), torch.stack([x[:,0,0,0], x[:,0,0,1], x[:,0,1,0]], 1)
+
+@pytest.mark.parametrize('loss', losses, ids=repr)
+def test_classes_of_reals_and_fakes_count_once_and_those_of_a_penalty_do_not(loss):
+    real,fake,labels = pictures(1),pictures(2),tensor([0,1,2,1,0])
+    judge = AuxiliaryClassifier(with_logits, labels, weight=2.).pictures(real, fake)
+    torch.manual_seed(0); terms,extra = zip(*[(o,judge.term()) for o in loss.discriminator_terms(judge, real, fake)])
+    torch.manual_seed(0); plain = list(loss.discriminator_terms(lambda x: with_logits(x)[0], real, fake))
+    assert torch.equal(torch.stack(terms), torch.stack(plain))
+    for e,x in zip(extra, (real,fake)): close(e, 2*F.cross_entropy(with_logits(x)[1], labels), 1e-6)
+    assert list(extra[2:])==[0.]*len(extra[2:]) and judge.term()==0.
+
+def test_the_generators_term_falls_when_fakes_show_their_class_and_teaches_it():
+    labels = tensor([0,1,2,1,0])
+    fake = pictures(2).requires_grad_()
+    judge = AuxiliaryClassifier(with_logits, labels).pictures(fake)
+    WGANGP().generator_loss(judge, fake); before = judge.term()
+    g, = torch.autograd.grad(before, fake)
+    better = (fake-g).detach()
+    judge.pictures(better); WGANGP().generator_loss(judge, better)
+    assert judge.term()<before
+
+def test_labels_as_numbers_of_any_kind_and_as_one_hot_vectors():
+    x,labels = pictures(1),[0,1,2,1,0]
+    def term(y):
+        judge = AuxiliaryClassifier(with_logits, y).pictures(x); judge(x)
+        return judge.term()
+    for y in (tensor(labels), tensor(labels, dtype=torch.uint8), tensor(labels, dtype=torch.int32), F.one_hot(tensor(labels), 3).float()): close(term(y), term(labels), 1e-6)
+
+def test_other_pictures_are_judged_but_not_counted():
+    x = pictures(1)
+    judge = AuxiliaryClassifier(with_logits, [0]*5).pictures(x)
+    for other in (x.clone(), x[:3], x+0): judge(other)
+    assert judge.term()==0.
+    judge(x.detach().requires_grad_()); assert judge.term()>0
+    judge(x); assert judge.term()==0., 'each picture once'
+
+def test_the_slope_scale_of_the_critic_goes_through():
+    assert AuxiliaryClassifier(with_logits, [0]).slope_scale==1. and AuxiliaryClassifier(Scaled(with_logits, 8.), [0]).slope_scale==8.
+
+def test_gradients_of_scores_and_classes_come_from_one_pass():
+    torch.manual_seed(0)
+    D,passes = Discriminator(8, fmap_base=32, fmap_max=8, num_classes=3),[]
+    real,fake,labels = torch.randn(4, 3, 8, 8),torch.randn(4, 3, 8, 8),tensor([0,1,2,0])
+    judge = AuxiliaryClassifier(lambda x: passes.append(1) or D.scores_and_logits(x), labels).pictures(real, fake)
+    for term in LSGAN().discriminator_terms(judge, real, fake): (term+judge.term()).backward()
+    got = [p.grad.clone() for p in D.parameters() if p.grad is not None]
+    D.zero_grad()
+    (LSGAN().discriminator_loss(D, real, fake)+sum(F.cross_entropy(D.scores_and_logits(o)[1], labels) for o in (real,fake))).backward()
+    for a,b in zip(got, [p.grad for p in D.parameters() if p.grad is not None], strict=True): close(a, b, 1e-4, 1e-6)
+    assert len(passes)==2
+
+@pytest.mark.parametrize('D,labels,says', [(with_logits, [0,1], r'5 pictures of 3 classes need 5 labels.*\(2,\)'), (with_logits, torch.zeros(5, 4), r'\(5, 3\) tensor; got shape \(5, 4\)'),
+                                           (lambda x: (x.flatten(1).sum(1), x.new_zeros(5, 0)), [0]*5, 'num_classes')])
+def test_labels_that_do_not_fit_are_refused(D, labels, says):
+    x = pictures(1)
+    with pytest.raises(ValueError, match=says): AuxiliaryClassifier(D, labels).pictures(x)(x)

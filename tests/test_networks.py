@@ -5,7 +5,7 @@ from golden_nets import golden_networks, growth
 from progrow import networks
 from progrow.equalized import EqualizedConv2d
 from progrow.fade_in import downsample, upsample
-from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, conv2d_downsample, feature_maps, leaky_relu,
+from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, channel_noise, conv2d_downsample, feature_maps, leaky_relu,
                               one_hot_labels, resolutions, upsample_conv2d)
 
 def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
@@ -188,6 +188,57 @@ def test_discriminator_block_step_by_step(pool_first):
 def test_latents_are_normalised_so_their_length_does_not_matter(pair):
     z = torch.randn(4, 6)
     close(pair[0](z), pair[0](7*z), 1e-4)
+
+# --- noise
+
+def test_channel_noise_is_one_factor_per_image_and_channel_of_the_stated_size():
+    torch.manual_seed(0)
+    x = torch.rand(400, 36, 4, 4)+.5
+    f = channel_noise(x, .05)/x
+    close(f, f[:,:,:1,:1].expand_as(f), 1e-5)
+    f = f[:,:,0,0]
+    assert f.mean()==pytest.approx(1, abs=.01) and f.std()==pytest.approx(.05*6, rel=.03) and f.mean(1).std()==pytest.approx(.05, rel=.15)
+
+@pytest.mark.parametrize('none', (0, 0., -0.))
+def test_no_noise_is_the_same_network_and_draws_nothing(pair, none):
+    D = pair[1]
+    x = torch.randn(4, 3, 16, 16)
+    state = torch.get_rng_state()
+    assert torch.equal(D(x, alpha=.5, noise=none), D(x, alpha=.5)) and torch.equal(torch.get_rng_state(), state)
+    assert channel_noise(x, none) is x
+
+def test_noise_as_a_tensor_is_the_noise_of_its_number(pair):
+    D = pair[1]
+    x = torch.randn(4, 3, 16, 16)
+    def scores(noise): torch.manual_seed(1); return D(x, alpha=.5, noise=noise)
+    close(scores(.04), scores(tensor(.04)), 1e-5)
+    assert torch.equal(scores(tensor(0.)), D(x, alpha=.5))
+    assert (scores(.04)-D(x, alpha=.5)).abs().min()>1e-6
+
+@pytest.mark.parametrize('r,places', [(4,2), (8,4), (16,6)])
+def test_noise_comes_before_every_3x3_and_4x4_convolution_and_no_other(pair, monkeypatch, r, places):
+    "The disturbed maps are those that go into conv0, conv1 of each block, and into conv and dense0 of the last"
+    seen,D = [],pair[1]
+    monkeypatch.setattr(networks, 'channel_noise', lambda x, s: seen.append((s, tuple(x.shape[1:]))) or x)
+    D(torch.randn(2, 3, r, r), alpha=.5, noise=.03)
+    expected = [s for o in reversed(resolutions(r)) for s in ([(feature_maps(o, **tiny),o,o)]*2 if o>4 else [(feature_maps(4, **tiny)+1,4,4), (feature_maps(4, **tiny),4,4)])]
+    assert seen==[(.03,s) for s in expected] and len(seen)==places
+
+def test_noise_trains_twice_differentiable_and_in_bfloat16(pair):
+    D = pair[1]
+    x = torch.randn(4, 3, 16, 16, requires_grad=True)
+    g, = torch.autograd.grad(D(x, noise=.05).sum(), x, create_graph=True)
+    g.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in D.parameters() if p.grad is not None)
+    seen = []
+    hooks = [b.register_forward_hook(lambda m,i,o: seen.append(o.dtype)) for b in D.blocks.values()]
+    with torch.autocast('cpu', torch.bfloat16): D(x, noise=tensor(.05))
+    for h in hooks: h.remove()
+    assert set(seen)=={torch.bfloat16}
+
+@pytest.mark.parametrize('noise', (-.1, float('nan')))
+def test_noise_below_0_is_refused(pair, noise):
+    with pytest.raises(ValueError, match='noise is a strength, 0 or more'): pair[1](torch.randn(2, 3, 4, 4), noise=noise)
 
 # --- labels
 

@@ -13,29 +13,7 @@ from progrow.losses import LSGAN, NonSaturating, WGANGP, gradient_penalty
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
 from progrow.train import ProgressiveLearner, fit_progressive, load_generator, progressive_learner, sample_images, save_generator, step_seed
-
-# --- a run small enough for tests: 26 ticks of one batch, six at 4x4, then four of fade and six of rest at 8x8 and 16x16
-
-def noise(n=64, channels=3, resolution=16): return ImagePyramid(pyramid_levels(np.random.default_rng(0).integers(0, 256, (n,channels,resolution,resolution), dtype=np.uint8)))
-short = GrowthSchedule(16, stabilize_kimg=.096, fade_kimg=.064, batch_size=16, learning_rate={4:.001, 8:.002})
-shorter = GrowthSchedule(8, stabilize_kimg=.096, fade_kimg=.064, batch_size=16, learning_rate={4:.001, 8:.002}) # the first 16 of them
-
-def tiny(images=None, schedule=short, **kwargs):
-    kwargs = {**dict(latent_dim=6, fmap_base=32, fmap_max=8, average_kimg=.05, seed=3, device='cpu'), **kwargs}
-    return progressive_learner(images or noise(), schedule=schedule, **kwargs)
-
-def fit(learn, *args, **kwargs):
-    with learn.no_bar(), learn.no_logging(): learn.fit(*args, **kwargs)
-    return learn
-
-def weights(learn): return {k:v.clone() for k,v in learn.model.state_dict().items() if isinstance(v, torch.Tensor)}
-def adam(learn): return {n: {k:v.clone() for k,v in learn.opt.opt.state[p].items()} for n,p in learn.model.named_parameters() if p in learn.opt.opt.state}
-
-def same(a, b):
-    "Equal to the last bit"
-    return a.keys()==b.keys() and all(same(a[k], b[k]) if isinstance(a[k], dict) else torch.equal(a[k], b[k]) for k in a)
-
-def moved(before, after): return {k.split('.')[0] for k in before if not torch.equal(before[k], after[k])}
+from runs import StopAt, adam, fit, moved, noise, same, short, shorter, tiny, weights
 
 @pytest.fixture(scope='module')
 def whole(): return fit(tiny()) # a run without a break
@@ -198,13 +176,6 @@ def test_going_on_in_a_new_process_changes_nothing(half, ticks, tmp_path):
     fit(again)
     assert same(weights(again), weights(half)) and same(adam(again), adam(half))
 
-class StopAt(Callback):
-    "Raise an error the n-th time that an event happens"
-    def __init__(self, event, n, error, order=0): setattr(self, event, self.hit); self.n,self.error,self.order = n,error,order
-    def hit(self):
-        self.n -= 1
-        if self.n==0: raise self.error
-
 @pytest.mark.parametrize('order', (60, 0))
 def test_a_fit_cancelled_within_a_tick_goes_on_where_it_stood(order):
     schedule = GrowthSchedule(8, start_resolution=8, stabilize_kimg=.64, batch_size=4, learning_rate=.001) # ticks of five batches
@@ -334,7 +305,7 @@ def test_mirroring_changes_the_run():
 @pytest.mark.parametrize('ticks', (6, 9))
 def test_bfloat16_runs_close_to_float32(ticks):
     a,b = fit(tiny(precision='bf16'), ticks),fit(tiny(), ticks)
-    assert a.bf16 and not b.bf16 and all(v.dtype==torch.float32 and v.isfinite().all() for v in weights(a).values())
+    assert (a.precision.name, b.precision.name)==('bf16','fp32') and all(v.dtype==torch.float32 and v.isfinite().all() for v in weights(a).values())
     assert not same(weights(a), weights(b))
     for x,y in zip(a.history.rows[0][2:], b.history.rows[0][2:]): assert x==pytest.approx(y, rel=.05, abs=.05)
     assert a.sample(2).dtype==torch.float32
@@ -404,10 +375,10 @@ def test_a_save_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path, m
 
 quick = dict(latent_dim=6, fmap_base=32, fmap_max=8, device='cpu', schedule=GrowthSchedule(8, stabilize_kimg=.032, fade_kimg=.032, batch_size=16))
 
-def test_fit_progressive_writes_its_four_files(tmp_path):
+def test_fit_progressive_writes_its_files(tmp_path):
     from PIL import Image
     learn = fit_progressive(noise(resolution=8), path=tmp_path/'out', **quick)
-    assert sorted(os.listdir(tmp_path/'out'))==['generator.pt','losses.png','samples.png','strip.png']
+    assert sorted(os.listdir(tmp_path/'out'))==['checkpoints','generator.pt','log.jsonl','losses.png','samples.png','settings.json','strip.png']
     for o in (tmp_path/'out').glob('*.png'):
         with Image.open(o) as im: im.verify()
     assert torch.equal(sample_images(load_generator(tmp_path/'out'/'generator.pt'), 2), learn.sample(2))
@@ -432,7 +403,7 @@ def small(**kwargs): return progressive_learner(**{**dict(images=noise(), device
 @pytest.mark.parametrize('args,says', [
     (dict(schedule='hours'), "no schedule.*'hours'"), (dict(schedule='minutes', resolution=12), 'power of two, 4 or more, got 12'),
     (dict(resolution=8), 'resolution=8, but the schedule ends at 16'), (dict(schedule='minutes', resolution=64), '64'),
-    (dict(loss='hinge'), "no loss 'hinge'.*wgan-gp"), (dict(precision='fp16'), "precision='fp16'.*bf16"),
+    (dict(loss='hinge'), "no loss 'hinge'.*wgan-gp"), (dict(precision='fp8'), "precision='fp8'.*bf16"),
     (dict(latent_dim=0), 'latent_dim must be 1 or more, got 0'), (dict(fmap_max=-1), 'fmap_max'), (dict(fmap_base=0), 'fmap_base'),
     (dict(average_kimg=-1), 'average_kimg must be 0 or more'), (dict(images=noise(8)), '8 images are fewer than one batch of 16')], ids=str)
 def test_bad_arguments_say_what_is_wrong(args, says):

@@ -4,13 +4,15 @@ usage: demo.py [FOLDER [IMAGES [NAME=VALUE ...]]]
 
 Leaves pictures, the generator and the measured numbers in FOLDER (runs/demo if not given). IMAGES is anything that
 `progressive_learner` takes (the built-in faces if not given), and NAME=VALUE its other arguments.
-A finished run is not repeated; delete FOLDER to run it again.
+A run that was stopped goes on where it stood; a finished one is not repeated. Delete FOLDER to run it again.
 """
 import ast, json, os, platform, sys, time
 from importlib.metadata import version
 from pathlib import Path
 import torch
 from fastai.callback.core import Callback
+from progrow.callbacks import read_log
+from progrow.images import to_uint8
 from progrow.metrics import sliced_wasserstein
 from progrow.train import progressive_learner, sample_images
 
@@ -19,11 +21,13 @@ N = 2048 # pictures on each side of a comparison, or half of the set
 class StageEnds(Callback):
     "Keep the pictures that the generator draws at the end of each resolution, for the comparison afterwards"
     order = 59
-    def __init__(self, n): self.n,self.samples = n,{}
+    def __init__(self): self.samples = {}
     def after_epoch(self):
         now,then = self.state,self.schedule.next_batch(self.images_seen)
         if now.alpha==1 and (then.resolution>now.resolution or self.images_seen>=self.schedule.total_images):
-            self.samples[now.resolution] = self.learn.sample(self.n, seed=1, resolution=now.resolution)
+            self.samples[str(now.resolution)] = to_uint8(self.learn.sample(min(N, len(self.learn.images)//2), seed=1, resolution=now.resolution)).cpu()
+    def state_dict(self): return self.samples # what a checkpoint keeps
+    def load_state_dict(self, state): self.samples = state
 
 def enlarge(x, r): return x.repeat_interleave(r//x.shape[-1], 2).repeat_interleave(r//x.shape[-1], 3)
 
@@ -36,15 +40,14 @@ def main(out, images='avatars', **kwargs):
         return report(out, res)
     print(f'Growing {images} from 4x4. At first it prepares the pictures to learn from; then a bar tells how long it takes.', flush=True)
     begun = time.time()
-    learn = progressive_learner(images, **kwargs)
+    ends = StageEnds()
+    learn = progressive_learner(images, cbs=[ends], **kwargs)
     drawn,top,n = time.time(),learn.schedule.resolution,min(N, len(learn.images)//2)
     reals = [torch.tensor(learn.images.level(top)[i*n:(i+1)*n]) for i in range(2)]
-    untrained,ends = sample_images(learn.model.averaged, n, seed=1),StageEnds(n)
-    learn.fit(cbs=ends)
-    trained = time.time()
-    learn.save_results(out)
+    untrained = sample_images(learn.model.averaged, n, seed=1)
+    learn.fit_in(out, minutes=1)
     def swd(x): return {str(k):round(v, 2) for k,v in sliced_wasserstein(reals[0], x, min_resolution=8).items()}
-    res = dict(asked=asked, seconds=dict(pictures=round(drawn-begun), training=round(trained-drawn)), images_seen=learn.images_seen,
+    res = dict(asked=asked, seconds=dict(pictures=round(drawn-begun), training=round(read_log(out).seconds.sum())), images_seen=learn.images_seen,
         swd=dict(untrained=swd(untrained), **{f'{r}x{r} stage':swd(enlarge(x, top)) for r,x in ends.samples.items()}, floor=swd(reals[1])),
         settings=dict(loss=repr(learn.gan_loss), schedule=repr(learn.schedule), generator=learn.model.generator.config, discriminator=learn.model.discriminator.config,
                       average_kimg=learn.weight_average.half_life_kimg, seed=learn.seed, n=len(learn.images), n_swd=n),

@@ -1,0 +1,295 @@
+"The command `progrow`: its flags are those of the Python functions, its exit codes fit for scripts, its messages one line."
+import inspect, json, os, re, signal, subprocess, sys, time
+from pathlib import Path
+import numpy as np, pytest, torch
+from PIL import Image
+from progrow import cli
+from progrow.cli import commands, main, options, parser
+
+few = 'minutes:stabilize_kimg=0.1,fade_kimg=0.1,batch_size=16'
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    "A folder with two small runs, `plain` and `classes`"
+    folder = tmp_path_factory.mktemp('cli')
+    old = Path.cwd(); os.chdir(folder)
+    try:
+        sizes = f'--resolution 8 --device cpu --quiet --fmap-base 32 --latent-dim 8 --schedule {few}'.split()
+        assert main(['train', 'digits', '--path', 'plain', *sizes])==0
+        assert main(['train', 'digits', '--path', 'classes', '--conditional', *sizes])==0
+    finally: os.chdir(old)
+    return folder
+
+@pytest.fixture(autouse=True)
+def here(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    monkeypatch.setenv('PROGROW_CACHE', str(runs/'cache'))
+    monkeypatch.delenv('PROGROW_DEBUG', raising=False)
+
+def script(*words, **kw):
+    return subprocess.run([sys.executable, '-m', 'progrow.cli', *words], capture_output=True, text=True, **kw)
+
+def refused(capsys, words, match, code=1):
+    "It says one line, and nothing else"
+    capsys.readouterr()
+    assert main(words.split())==code
+    out,err = capsys.readouterr()
+    assert err.count('\n')==1 and not out, (out, err)
+    assert re.search(match, err), err
+
+def test_help_is_light():
+    code = "import sys; from progrow.cli import main; main([]); main(['--version']); main(['train', '--help']); print(*sys.modules)"
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert not {'torch', 'fastai', 'matplotlib', 'numpy', 'PIL'} & set(r.stdout.splitlines()[-1].split())
+
+def test_overview_and_version(capsys):
+    from progrow import __version__
+    for words in ([], ['--help'], ['-h'], ['help']):
+        assert main(words)==0
+        out = capsys.readouterr().out
+        for k,f in commands.items(): assert re.search(rf'^  {k} +{re.escape(inspect.getdoc(f).splitlines()[0])}$', out, re.M)
+    assert main(['--version'])==0 and capsys.readouterr().out==f'progrow {__version__}\n'
+    assert set(commands)=={'data','train','resume','sample','grid','interpolate','info'}
+
+@pytest.mark.parametrize('name', commands)
+def test_every_help_page(name, capsys):
+    assert main([name, '--help'])==0
+    out = capsys.readouterr().out
+    assert re.search(r'^examples?:\n  progrow ', out, re.M)
+    for a in parser(commands[name])._actions: assert a.help
+
+def defaults(*fs): return {k:v.default for f in fs for k,v in inspect.signature(f).parameters.items()}
+
+def test_flags_are_those_of_python():
+    "Same names and defaults, and none forgotten"
+    from progrow.data import avatars, image_pyramid
+    from progrow.explore import draw, interpolate, save_animation
+    from progrow.train import fit_progressive, progressive_learner, resume_run
+    ours = lambda name: defaults(commands[name])
+    for name,fs,extra,left in (
+            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n'}, {'source','generator','discriminator','cbs','kwargs','progress'}),
+            ('resume', [resume_run], {'quiet'}, set()),
+            ('data', [avatars, image_pyramid], {'images','preview','json','n','seed','cache'}, {'source','progress','kwargs'}),
+            ('interpolate', [save_animation, interpolate], {'file','out','device','frames'}, {'generator','path'})):
+        cli,python = ours(name),defaults(*fs)
+        assert not set(cli)-set(python)-extra, name
+        assert not set(python)-set(cli)-left, name
+        for k in set(cli)&set(python)-extra-{'cache'}: assert cli[k]==python[k], (name, k)
+
+def test_on_off_and_dashes():
+    p = parser(commands['train'])
+    assert p.parse_args([]).resume is True and p.parse_args(['--no-resume']).resume is False
+    assert p.parse_args(['--no-resume', '--resume']).resume is True
+    a = p.parse_args(['x.zip', '--latent-dim', '8', '--dry-run', '--average-kimg', '2'])
+    assert (a.images, a.latent_dim, a.dry_run, a.average_kimg, a.resolution)==('x.zip', 8, True, 2., None)
+
+@pytest.mark.parametrize('words', [['nonsense'], ['train', '--speed', '2'], ['train', '--seed', 'x'], ['train', '--latent', '8'], ['sample'], ['info'], ['info', 'a', 'b'], ['--nonsense']])
+def test_usage_errors(words, capsys):
+    assert main(words)==2
+    out,err = capsys.readouterr()
+    assert not out and err
+
+def test_suggests(capsys): refused(capsys, 'smaple x', "did you mean 'sample'", 2)
+
+def test_options():
+    assert options('wgan-gp')==('wgan-gp', {})
+    assert options('official:gpus=8, batch_size={4: 64, 8: 32}, total_kimg=1e3')==('official', dict(gpus=8, batch_size={4:64, 8:32}, total_kimg=1000.))
+    for bad in ('a:b', 'a:b=c', 'a:=1', 'a:b=__import__("os")', 'a:1', 'a:**{}', 'a:b=1)+(2', 'a:)(', 'a:b=[x for x in ()]'):
+        with pytest.raises(ValueError, match='cannot be read'): options(bad)
+
+def test_data(tmp_path, capsys):
+    for kind,color in (('cats','red'), ('dogs','blue')):
+        (tmp_path/kind).mkdir()
+        for i in range(3): Image.new('RGB', (20+i, 24), color).save(tmp_path/kind/f'{i}.png')
+    assert main(['data', str(tmp_path), '--labels', 'folders', '--json', '--resolution', '8'])==0
+    f = json.loads(capsys.readouterr().out)
+    assert (f['pictures'], f['channels'], f['resolutions'], f['classes'])==(6, 3, [4,8], {'cats':3, 'dogs':3})
+    assert main(['data', str(tmp_path), '--preview', str(tmp_path.parent/'preview'/'p.png')])==0
+    assert 'resolutions     4, 8, 16' in capsys.readouterr().out
+    assert Image.open(tmp_path.parent/'preview'/'p.png').size==(3*16, 2*16)
+    (tmp_path/'dogs'/'x.png').write_bytes(b'no picture')
+    refused(capsys, f'data {tmp_path}', r'cannot read dogs/x.png')
+    assert main(['data', str(tmp_path), '--on-error', 'skip'])==0
+    out,err = capsys.readouterr()
+    assert 'skipped         dogs/x.png' in out and err.startswith('progrow data: warning: skipped 1 of 7') and err.count('\n')==1
+    assert main(['data', 'avatars', '--n', '3', '--resolution', '16', '--seed', '5', '--json'])==0
+    assert json.loads(capsys.readouterr().out)['pictures']==3
+
+def test_data_refuses(capsys, tmp_path):
+    refused(capsys, 'data nowhere', 'is no file or folder here')
+    refused(capsys, f'data {tmp_path}', 'no pictures in')
+    refused(capsys, 'data digits --n 5', 'unknown arguments n')
+    refused(capsys, 'data digits --resolution 12', 'not a power of two')
+
+def test_train_results(runs):
+    made = {o.name for o in (runs/'plain').iterdir()}
+    assert {'generator.pt','strip.png','samples.png','losses.png','log.jsonl','settings.json','checkpoints'} <= made
+    s = json.loads((runs/'plain'/'settings.json').read_text())['settings']
+    assert s['generator']['latent_dim']==8 and s['generator']['fmap_base']==32 and s['generator']['fmap_max']==64 and s['average_kimg']==2.
+    assert s['schedule']['batch_size']==16 and s['schedule']['stabilize_kimg']==0.1
+
+def test_train_says_what_it_does(capsys, tmp_path):
+    words = f'train digits --path {tmp_path}/r --resolution 8 --device cpu --fmap-base 32 --schedule {few} --loss wgan-gp:target=750,penalty=5'.split()
+    assert main(words)==0
+    out = capsys.readouterr().out
+    assert re.search(r'^0\.3 of 0\.3 kimg, 8x8 stabilize, critic \S+, generator \S+$', out, re.M) and 'Trained on 304 pictures' in out
+    loss = json.loads((tmp_path/'r'/'settings.json').read_text())['settings']['loss']
+    assert (loss['name'], loss['target'], loss['penalty'])==('WGANGP', 750., 5.)
+    assert main(words)==0  # nothing is left to do
+    refused(capsys, ' '.join(words)+' --seed 3', 'seed: the checkpoint has 0, this run 3')
+    refused(capsys, ' '.join(words)+' --no-resume', 'holds a run')
+
+def test_dry_run(capsys, tmp_path):
+    assert main(f'train digits --path {tmp_path}/r --resolution 8 --device cpu --fmap-base 32 --schedule {few} --dry-run'.split())==0
+    out = capsys.readouterr().out
+    assert 'total: ' in out and 'stabilize' in out
+    assert not (tmp_path/'r').exists()
+
+def test_train_refuses(capsys, tmp_path):
+    for words,match in (('nowhere', 'no file or folder'), ('digits --resolution 8 --loss hinge', 'no loss'), ('--schedule slow', 'no schedule is named'),
+                        ('--schedule minutes:speed=2', "no option 'speed'"), ('--schedule official:gpus=3', 'gpus'), ('--schedule paper:total_kimg=3', 'groups of 16'),
+                        ('--schedule minutes:x', 'cannot be read'), ('--precision fp8', 'precision'), ('--seed -1', 'seed must be'), ('--device cuda:99', 'CUDA'),
+                        ('digits --resolution 8 --tracker paper', 'tracker')):
+        refused(capsys, f'train {words} --path {tmp_path}/r', match)
+    assert not (tmp_path/'r'/'generator.pt').exists()
+
+def test_official_schedule():
+    from progrow.schedule import GrowthSchedule
+    schedule,sizes = cli._schedule('official:gpus=8,total_kimg=100', 16)
+    assert schedule==GrowthSchedule.named('official', 16, gpus=8, total_kimg=100) and sizes['fmap_base']==8192
+    schedule,sizes = cli._schedule('minutes:total_kimg=1', None)
+    assert schedule==GrowthSchedule.named('minutes', 32, total_kimg=1) and sizes['fmap_base']==256
+    assert cli._schedule('paper', 64)==('paper', {})
+
+def test_sample(capsys, runs, tmp_path):
+    from progrow.checkpoint import load_generator
+    from progrow.images import to_uint8
+    from progrow.train import sample_images
+    want = to_uint8(sample_images(load_generator('plain/generator.pt'), 6, seed=3)).numpy()[:,0]
+    for file in ('plain', 'plain/generator.pt', 'plain/checkpoints', next(Path('plain/checkpoints').iterdir())):
+        assert main(['sample', str(file), '--n', '6', '--seed', '3', '--device', 'cpu', '--out', f'{tmp_path}/s'])==0
+        assert sorted(o.name for o in (tmp_path/'s').iterdir())==[f'000{i}.png' for i in range(6)]
+        for i in range(6): assert (np.asarray(Image.open(tmp_path/'s'/f'000{i}.png'))==want[i]).all()
+    assert main(['sample', 'plain', '--n', '6', '--seed', '3', '--device', 'cpu', '--out', f'{tmp_path}/g.png', '--resolution', '4'])==0
+    assert Image.open(tmp_path/'g.png').size==(12,8)
+    assert main(['sample', 'classes', '--labels', '7', '--n', '2', '--out', f'{tmp_path}/c.png'])==0
+    for words,match in (('nowhere', 'no file nowhere'), ('plain --n 0', '1 or more'), ('plain --labels 1', 'no labels'), ('classes --labels 10', 'from 0 to 9'), ('classes --labels 3-1', 'list of classes'),
+                        ('plain --psi 0.5', 'truncation'), ('plain --device tpu9', "'tpu9' is not there"), ('plain --resolution 16', 'not at 16'), ('cache', 'no checkpoint')):
+        refused(capsys, f'sample {words} --out {tmp_path}/x.png', match)
+
+def test_sample_of_an_unfinished_run(runs, tmp_path, capsys):
+    from progrow.schedule import GrowthSchedule
+    from progrow.train import progressive_learner
+    learn = progressive_learner('digits', schedule=GrowthSchedule(8, stabilize_kimg=.1, fade_kimg=.1, batch_size=16), latent_dim=8, fmap_base=32, device='cpu')
+    with learn.no_bar(), learn.no_logging(): learn.fit(9)
+    learn.save_checkpoint(tmp_path/'r'/'checkpoints')
+    s = learn.schedule(learn.images_seen)
+    assert 100<learn.images_seen<200 and s.phase=='fade'  # so 4x4 is what is ready
+    assert main(['sample', str(tmp_path/'r'), '--n', '4', '--out', f'{tmp_path}/s.png'])==0
+    assert Image.open(tmp_path/'s.png').size==(8,8)
+    assert main(['info', str(tmp_path/'r'), '--json'])==0
+    f = json.loads(capsys.readouterr().out.split('\n', 1)[1])
+    assert not f['finished'] and f['newest_checkpoint']['stage'].startswith('8x8 fade 0.')
+
+def test_grid(capsys, tmp_path):
+    assert main(['grid', 'plain', '--rows', '2', '--cols', '3', '--out', f'{tmp_path}/a.png'])==0
+    assert Image.open(tmp_path/'a.png').size==(24,16)
+    assert main(['sample', 'plain', '--n', '6', '--out', f'{tmp_path}/s'])==0
+    assert (np.asarray(Image.open(tmp_path/'a.png'))[8:,16:]==np.asarray(Image.open(tmp_path/'s'/'0005.png'))).all()
+    assert main(['grid', 'classes', '--cols', '3', '--out', f'{tmp_path}/b.png'])==0
+    assert Image.open(tmp_path/'b.png').size==(24,80)
+    assert main(['grid', 'classes', '--cols', '2', '--labels', '4,1', '--out', f'{tmp_path}/c.png'])==0
+    whole,two = (np.asarray(Image.open(tmp_path/f'{o}.png')) for o in 'bc')
+    assert (two[:8]==whole[32:40,:16]).all() and (two[8:]==whole[8:16,:16]).all()
+    refused(capsys, f'grid plain --rows 0 --out {tmp_path}/x.png', '1 row')
+    refused(capsys, f'grid plain --out {tmp_path}/x.gif', 'PNG')
+
+def test_interpolate(capsys, tmp_path):
+    assert main(['interpolate', 'plain', '--frames', '8', '--cols', '2', '--scale', '3', '--out', f'{tmp_path}/a.gif'])==0
+    with Image.open(tmp_path/'a.gif') as im: assert im.size==(48,24) and im.n_frames==8
+    for labels in ([], ['--labels', '3'], ['--labels', '0-3'], ['--labels', '2,7']):
+        assert main(['interpolate', 'classes', '--frames', '6', '--out', f'{tmp_path}/b.gif', *labels])==0
+    refused(capsys, f'interpolate plain --n-points 1 --out {tmp_path}/x.gif', '2 points')
+    refused(capsys, f'interpolate plain --out {tmp_path}/x.webm', '.gif or .mp4')
+    refused(capsys, f'interpolate plain --fps 100 --out {tmp_path}/x.gif', '50 or less')
+
+def test_mp4_needs_a_package(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'av', None)
+    refused(capsys, f'interpolate plain --frames 4 --out {tmp_path}/x.mp4', r"pip install 'progrow\[video\]'")
+
+def test_info(capsys, tmp_path):
+    def facts(what):
+        assert main(['info', str(what), '--json'])==0
+        js = json.loads(capsys.readouterr().out)
+        assert main(['info', str(what)])==0
+        assert js['kind'] in capsys.readouterr().out
+        return js
+    g = facts('classes/generator.pt')
+    assert (g['kind'], g['resolution'], g['settings']['num_classes'])==('generator', 8, 10)
+    r = facts('classes')
+    assert r['kind']=='run' and r['finished'] and r['files_and_bytes']['generator.pt']==os.path.getsize('classes/generator.pt')
+    new = r['newest_checkpoint']
+    assert (new['images_seen'], new['of'], new['settings']['discriminator']['num_classes'])==(304, 300, 10)
+    assert {'progrow','torch'} <= set(new['versions'])
+    c = facts(Path('classes/checkpoints')/r['checkpoints'][0])
+    assert c['kind']=='checkpoint' and c['settings']==new['settings']
+    assert facts('avatars')['kind']=='built-in set'
+    np.savez(tmp_path/'a.npz', images=np.zeros((5,3,16,20), np.uint8), labels=np.arange(5))
+    p = facts(tmp_path/'a.npz')
+    assert (p['kind'], p['files'], p['smallest'], p['fits_resolution'], p['labels'])==('pictures', 5, '20x16', 16, True)
+
+def test_info_refuses(capsys, tmp_path):
+    torch.save({'a':torch.ones(2)}, tmp_path/'other.pt')
+    (tmp_path/'cut.pt').write_bytes(Path('plain/generator.pt').read_bytes()[:5000])
+    (tmp_path/'a.txt').write_text('x')
+    for words,match in ((f'{tmp_path}/other.pt', 'not a generator of progrow'), (f'{tmp_path}/cut.pt', 'damaged'), (f'{tmp_path}/a.txt', 'nothing that progrow knows'), ('nowhere', 'no file or folder'), ('nowhere.pt', 'no file')):
+        refused(capsys, f'info {words}', match)
+
+def test_traceback_on_request(monkeypatch):
+    monkeypatch.setenv('PROGROW_DEBUG', '1')
+    with pytest.raises(FileNotFoundError): main(['data', 'nowhere'])
+
+def test_bugs_are_not_hidden(monkeypatch):
+    def broken(x:int=0, *, y:int=0): "Break"; raise KeyError('y')
+    monkeypatch.setitem(commands, 'broken', broken)
+    with pytest.raises(KeyError): main(['broken'])
+
+def test_exit_codes_of_the_process():
+    assert script('sample').returncode==2
+    r = script('info', 'nowhere')
+    assert r.returncode==1 and r.stderr.count('\n')==1 and not r.stdout
+
+@pytest.mark.skipif(os.name!='posix', reason='signals of POSIX')
+@pytest.mark.parametrize('number,code,word', [(signal.SIGINT, 130, 'stopped'), (signal.SIGTERM, 143, 'told to stop')])
+def test_stopped_while_training(tmp_path, number, code, word):
+    run = tmp_path/'a run'
+    cmd = [sys.executable, '-u', '-m', 'progrow.cli', 'train', 'digits', '--path', str(run), '--resolution', '8', '--device', 'cpu', '--fmap-base', '32', '--schedule', 'minutes:total_kimg=20']
+    p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in p.stdout:
+        if ' kimg, ' in line: break
+    p.send_signal(number)
+    out,err = p.communicate(timeout=120)
+    assert p.returncode==code, err
+    assert f"{word}; go on with: progrow resume '{run}'" in err and 'Traceback' not in err
+    assert len(list((run/'checkpoints').glob('*.pt')))==1
+    assert main(['sample', str(run), '--out', str(tmp_path/'s.png')])==0
+
+@pytest.mark.skipif(os.name!='posix', reason='signals of POSIX')
+def test_stopped_before_training(tmp_path):
+    p = subprocess.Popen([sys.executable, '-m', 'progrow.cli', 'train', 'avatars', '--n', '200000', '--path', str(tmp_path/'r'), '--cache', str(tmp_path/'c')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path/'c').exists() and p.poll() is None: time.sleep(.05)
+    time.sleep(.5)
+    p.send_signal(signal.SIGINT)
+    out,err = p.communicate(timeout=120)
+    assert p.returncode==130 and 'stopped; nothing was saved yet' in err
+    assert not list((tmp_path/'c').iterdir())  # half a cache is taken away
+
+@pytest.mark.skipif(os.name!='posix', reason='pipes of POSIX')
+def test_reader_that_goes_away():
+    r = subprocess.run(f'"{sys.executable}" -m progrow.cli train --help | true', shell=True, capture_output=True, text=True)
+    assert 'Traceback' not in r.stderr and 'BrokenPipe' not in r.stderr
+
+def test_resume(capsys, tmp_path):
+    refused(capsys, f'resume {tmp_path}', 'not the folder of a run')
+    (tmp_path/'checkpoints').mkdir()
+    refused(capsys, f'resume {tmp_path}', 'no checkpoint')

@@ -1,0 +1,181 @@
+"Two processes train what one trains. torchrun starts this file twice as a program (gloo, CPU); pytest then compares what the two leave behind with one process."
+import os, signal, subprocess, sys, time
+from pathlib import Path
+import numpy as np, pytest, torch
+from PIL import Image
+from torch import distributed as dist
+from fastai.callback.core import Callback
+import progrow.data
+from progrow.checkpoint import checkpoints, load_checkpoint
+from progrow.data import ImagePyramid, image_pyramid, pyramid_levels
+from progrow.losses import LSGAN, WGANGP
+from progrow.schedule import GrowthSchedule
+from progrow.train import fit_progressive, progressive_learner
+
+# --- a run of 14 ticks of one step: two at 4x4, four of fade and two of rest at 8x8, and the same at 16x16
+
+short = GrowthSchedule(16, stabilize_kimg=.032, fade_kimg=.064, batch_size=16, learning_rate={4:.001, 8:.002})
+stop,end = 5,10 # in the middle of either fade
+pictures = pyramid_levels(np.random.default_rng(0).integers(0, 256, (64,3,16,16), dtype=np.uint8))
+
+def make(loss='wgan-gp', labels=False, **kwargs):
+    images = ImagePyramid(pictures, np.arange(64)%3 if labels else None)
+    sizes = dict(latent_dim=6, fmap_base=32, fmap_max=8, average_kimg=.05, seed=3, schedule=short, device='cpu')
+    return progressive_learner(images, loss=loss, conditional=labels, **{**sizes, **kwargs})
+
+def fit(learn, *args, **kwargs):
+    with learn.no_bar(), learn.no_logging(): learn.fit(*args, **kwargs)
+    return learn
+
+def left(learn):
+    "All that a run has come to: weights, average, Adam's state and the losses of every step, by name"
+    adam = {f'adam.{n}.{k}':v for n,p in learn.model.named_parameters() for k,v in learn.opt.opt.state.get(p, {}).items()}
+    losses = torch.tensor([r[2:] for r in learn.history.rows], dtype=torch.float64)
+    return {k:v.detach().clone() for k,v in {**learn.model.state_dict(), **adam, 'losses':losses}.items() if isinstance(v, torch.Tensor)}
+
+# --- what either process does, and what one process does alone for comparison
+
+def trained(loss, **kwargs): return lambda folder: left(fit(make(loss, **kwargs), end))
+
+def stopped(folder):
+    "A checkpoint in the middle of a fade, for `resumed` and for one process"
+    learn = fit(make(), stop)
+    if learn.rank==0: learn.save_checkpoint(folder/f'of{learn.world}')
+    if learn.world>1: dist.barrier()
+    return left(learn)
+
+def resumed(world): return lambda folder: left(fit(make().resume(folder/f'of{world}'), end-stop))
+
+def ingested(folder):
+    "The pictures of a folder, and how many times they were read"
+    n,read = [],progrow.data._ingest
+    progrow.data._ingest = lambda *args: n.append(1) or read(*args)
+    try: learn = make_from(folder/'pngs')
+    finally: progrow.data._ingest = read
+    return {'read':len(n), 'images':torch.from_numpy(np.array(learn.images.level(16)))}
+
+def make_from(folder): return progressive_learner(folder, 16, schedule=short, latent_dim=6, fmap_base=32, fmap_max=8, device='cpu')
+
+def refused(folder):
+    try: make(schedule=GrowthSchedule(16, stabilize_kimg=.03, fade_kimg=.03, batch_size={4:16, 16:15}))
+    except ValueError as e: return str(e)
+
+class OneIsBad(WGANGP):
+    "In the third step the loss of the last process alone is infinite, by a constant: no gradient shows it"
+    steps = 0
+    def discriminator_terms(self, D, real, fake, mix=None):
+        self.steps += 1
+        yield from super().discriminator_terms(D, real, fake, mix)
+        last = not dist.is_initialized() or dist.get_rank()==dist.get_world_size()-1
+        if self.steps==3 and last: yield 0*D(real).sum() + float('inf')
+
+def skipped(folder):
+    learn = fit(make(OneIsBad()), stop)
+    return {'skipped':learn.skipped, **left(learn)}
+
+def noisy(folder):
+    learn = fit(make(LSGAN(fake_target=4., noise=2.)), end)
+    return {'d_hat':learn.gan_loss.d_hat, **left(learn)}
+
+jobs = {'WGAN-GP':trained('wgan-gp'), 'R1':trained('non-saturating', mirror=True), 'LSGAN':trained(LSGAN(noise=0.)), 'classes':trained('wgan-gp', labels=True),
+        'fp16':trained('wgan-gp', precision='fp16'), 'noise':noisy, 'bad loss':skipped,
+        'stopped':stopped, 'from one':resumed(1), 'from two':resumed(2), 'ingested':ingested, 'refused':refused}
+same_as_one = ['WGAN-GP','R1','LSGAN','classes']
+
+def work(folder):
+    res = {k:job(folder) for k,job in jobs.items()}
+    torch.save(res, folder/f'rank{dist.get_rank()}.pt')
+
+def told_to_stop(folder):
+    "A long run; the file `going` says that it is under way"
+    class Going(Callback):
+        def after_batch(self):
+            if self.images_seen==320: (folder/f'going{self.learn.rank}').touch()
+    schedule = GrowthSchedule(16, stabilize_kimg=100, fade_kimg=100, batch_size=16)
+    try: fit_progressive(ImagePyramid(pictures), path=folder/'run', schedule=schedule, latent_dim=6, fmap_base=32, fmap_max=8, device='cpu', cbs=[Going()])
+    finally: (folder/f'left{dist.get_rank()}').write_text(sys.exc_info()[0].__name__)
+
+def start(what, folder, **kwargs):
+    "Two processes that do `what`, by torchrun"
+    env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'MPLBACKEND':'agg', 'PROGROW_CACHE':str(folder/'cache')}
+    return subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', __file__, what, folder],
+                            env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+
+if __name__=='__main__':
+    torch.set_num_threads(1)
+    globals()[sys.argv[1]](Path(sys.argv[2]))
+    sys.exit()
+
+# --- the checks
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory): return tmp_path_factory.mktemp('two')
+
+@pytest.fixture(scope='module')
+def two(folder):
+    "What both processes have left, job by job"
+    jobs['stopped'](folder) # by one process
+    (folder/'pngs').mkdir()
+    for i,x in enumerate(pictures[16]): Image.fromarray(x.transpose(1, 2, 0)).save(folder/'pngs'/f'{i:02}.png')
+    p = start('work', folder)
+    out,_ = p.communicate(timeout=300)
+    assert p.returncode==0, out[-4000:]
+    return [torch.load(folder/f'rank{r}.pt') for r in (0,1)]
+
+def same(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k]==b[k] for k in a)
+
+def off(a, b):
+    "How far two runs are from each other, as a part of the length of each player's weights. In single numbers it may be more: Adam divides gradients near 0 by themselves"
+    assert a.keys()==b.keys()
+    parts = {k.split('.')[0] for k in a}
+    flat = lambda d, p: torch.cat([v.flatten().double() for k,v in d.items() if k.split('.')[0]==p])
+    return max(((flat(a, p)-flat(b, p)).norm()/flat(b, p).norm()).item() for p in parts)
+
+@pytest.mark.parametrize('job', [o for o in jobs if o not in ('ingested','refused')])
+def test_both_processes_hold_the_same_bits(two, job): assert same(two[0][job], two[1][job])
+
+@pytest.mark.parametrize('job', same_as_one)
+def test_two_processes_equal_one_with_the_whole_batch(two, folder, job):
+    one = jobs[job](folder)
+    assert {k.split('.')[0] for k in one}=={'generator','discriminator','averaged','adam','losses'}
+    assert off(two[0][job], one)<1e-4
+
+def test_other_random_numbers_would_be_noticed(two, folder): assert off(two[0]['WGAN-GP'], left(fit(make(seed=4), end)))>.1
+
+def test_stop_and_resume_with_two_changes_no_bit(two): assert same(two[0]['from two'], two[0]['WGAN-GP'])
+
+def test_one_process_goes_on_where_two_stopped_and_two_where_one_did(two, folder):
+    assert off(two[0]['from one'], two[0]['WGAN-GP'])<1e-4
+    assert off(jobs['from two'](folder), two[0]['WGAN-GP'])<1e-4
+
+def test_only_the_first_process_writes_checkpoints(two, folder): # the second one would have had to wait
+    assert [o.name for o in checkpoints(folder/'of2')]==['checkpoint-000000080.pt']
+    assert [load_checkpoint(folder/f'of{n}')['world'] for n in (1,2)]==[1,2]
+
+def test_a_step_that_is_bad_in_one_process_is_left_out_in_both(two): assert [o['bad loss']['skipped'] for o in two]==[1,1]
+
+def test_the_noise_of_lsgan_is_as_strong_in_both(two): assert two[0]['noise']['d_hat']==two[1]['noise']['d_hat']>0
+
+def test_a_folder_is_read_once_and_used_by_both(two):
+    assert [o['ingested']['read'] for o in two]==[1,0]
+    for o in two: assert np.array_equal(o['ingested']['images'], pictures[16])
+
+def test_a_batch_that_does_not_divide_is_refused(two):
+    for o in two: assert o['refused']=="2 processes cannot share out batches of {16: 15} (resolution: images): take batch sizes that 2 divides"
+
+@pytest.mark.skipif(os.name=='nt', reason='Windows has no process groups with Ctrl-C')
+def test_ctrl_c_saves_once_and_ends_both(tmp_path):
+    p = start('told_to_stop', tmp_path, start_new_session=True)
+    try:
+        for _ in range(600):
+            if p.poll() is not None or all((tmp_path/f'going{r}').exists() for r in (0,1)): break
+            time.sleep(.1)
+        os.killpg(p.pid, signal.SIGINT) # what a terminal does: to torchrun and to both processes
+        out,_ = p.communicate(timeout=60)
+    finally:
+        if p.poll() is None: os.killpg(p.pid, signal.SIGKILL)
+    assert p.returncode and out.count('Stopped after')==1, out[-4000:]
+    assert [(tmp_path/f'left{r}').read_text() for r in (0,1)]==['KeyboardInterrupt']*2
+    kept = tmp_path/'run'/'checkpoints'
+    saved, = checkpoints(kept)
+    assert [o.name for o in kept.iterdir()]==[saved.name] and load_checkpoint(saved)['images_seen']>=320
