@@ -35,7 +35,7 @@ from .callbacks import AverageGradients, Checkpoints, GrowthBar, Guard, History,
 from .checkpoint import (atomic_write, checkpoints, generator_networks, load_checkpoint, load_generator, random_states, save_checkpoint,
                                 save_generator, set_random_states, settings_differ)
 from .cost import available_memory, check_memory, plan, plan_text, step_cost, weights_memory
-from .data import ImagePyramid, batch_share, image_pyramid
+from .data import ImagePyramid, batch_share, builtin_sets, image_pyramid
 from .images import show_images
 from .losses import AuxiliaryClassifier, LSGAN, Loss, NonSaturating, WGANGP
 from .minibatch_stddev import stddev_group
@@ -226,7 +226,7 @@ def random_labels(self:ProgressiveLearner, n:int): # (n,) or this process's part
 # %% ../nbs/41_train.ipynb #0db54103
 class FiniteSteps(Callback):
     "Leave out a player's step whose loss or gradients are not finite; `learn.skipped_in_a_row` counts the batches with such a step"
-    order = 9 # after `AverageGradients`, before whatever clips
+    order,failed = 9,False # after `AverageGradients`, before whatever clips
     def before_batch(self): self.failed = False
     def before_step(self):
         self.precision.unscale(self.opt.opt)
@@ -588,7 +588,7 @@ def plain_arguments(source, kwargs):
     "What `image_pyramid` needs to find the images again, or None where they came from memory"
     if isinstance(source, Path): source = str(source)
     if not isinstance(source, str) or not all(isinstance(o, (str,int,float,bool,type(None))) for o in kwargs.values()): return None
-    return dict(images=str(Path(source).resolve()) if Path(source).exists() else source, **kwargs)
+    return dict(images=source if source in builtin_sets else str(Path(source).resolve()), **kwargs)
 
 # %% ../nbs/41_train.ipynb #81e58fdd
 def join_processes(device)->int: # How many there are

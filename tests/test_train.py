@@ -9,7 +9,7 @@ from fastai.learner import Recorder
 from golden_nets import golden_networks
 from progrow.callbacks import SampleStrip, average_weights, seconds_left
 from progrow.data import ImagePyramid, image_order, pyramid_levels
-from progrow.losses import LSGAN, NonSaturating, WGANGP, gradient_penalty
+from progrow.losses import NonSaturating, WGANGP, gradient_penalty
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
 from progrow.train import ProgressiveLearner, fit_progressive, load_generator, progressive_learner, sample_images, save_generator, step_seed
