@@ -159,7 +159,7 @@ class Checkpoints(Callback):
         every_tick:bool=False, # Also at the end of every tick
         at_end:bool=True # Also when all is trained; a run that is stopped is always saved
     ):
-        if minutes<0: raise ValueError(f"minutes must be 0 (after every step) or more, got {minutes}")
+        if not minutes>=0: raise ValueError(f"minutes must be 0 (after every step) or more, got {minutes}")
         if keep<1: raise ValueError(f"keep must be 1 or more, got {keep}: a run without a checkpoint is lost when it is killed")
         self.path,self.minutes,self.keep,self.every_tick,self.at_end = Path(path),minutes,keep,every_tick,at_end
         self.last,self.saved,self.stop,self.old = None,None,0,{} # newest file, images in it, the signal that came, handlers to put back
@@ -184,7 +184,7 @@ def after_epoch(self:Checkpoints): self.border(tick=True) # when history, strip 
 # %% ../nbs/40_callbacks.ipynb #e081382a
 @patch
 def before_fit(self:Checkpoints):
-    self.stop,self.clock,self.last = 0,monotonic(),next(iter(checkpoints(self.path)), None)
+    self.saved,self.stop,self.clock,self.last = None,0,monotonic(),next(iter(checkpoints(self.path)), None)
     self.release()
     if current_thread() is not main_thread(): return # only the main thread hears signals
     self.pid = os.getpid()
@@ -215,7 +215,7 @@ def agreed(self:Checkpoints)->int: # The signal, or 0; the same in every process
     "Was any process told to stop?"
     if self.learn.world==1: return self.stop
     told = torch.tensor(self.stop) # on the CPU: no waiting for a GPU
-    dist.all_reduce(told, dist.ReduceOp.MAX)
+    dist.all_reduce(told, dist.ReduceOp.MAX, group=getattr(self.learn, 'control', None))
     return int(told)
 
 # %% ../nbs/40_callbacks.ipynb #d012b21e
@@ -229,8 +229,8 @@ def save(self:Checkpoints):
 def after_fit(self:Checkpoints):
     stop = self.agreed()
     try:
-        if (self.at_end or self.stop) and self.saved!=self.images_seen: self.save()
-        if stop and self.learn.world>1: dist.barrier() # nobody leaves before the file is whole
+        if (self.at_end or stop) and self.saved!=self.images_seen: self.save()
+        if stop and self.learn.world>1: dist.barrier(getattr(self.learn, 'control', None)) # nobody leaves before the file is whole
     finally: self.release()
     if not stop: return
     if self.learn.rank==0: print(f"Stopped after {self.images_seen} images, and saved: {self.last}. To go on, make the same call again, or learn.resume({str(self.path)!r}) and learn.fit().")

@@ -114,7 +114,6 @@ def _plain_warnings(name):
 def _settle():
     "Be a good program: lines go out when they are complete, and `kill` is heard"
     for o in (sys.stdout, sys.stderr): getattr(o, 'reconfigure', lambda **_: 0)(line_buffering=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 # %% ../nbs/82_cli.ipynb #9f6e729a
 @command
@@ -297,6 +296,7 @@ def resume(
     example:
       progrow resume run"""
     from progrow.train import resume_run
+    if (folder/'settings.json').exists() and not (folder/'checkpoints').is_dir(): raise FileNotFoundError(f"{folder} holds a run that was stopped before its first checkpoint: repeat the command that started it")
     if not (folder/'checkpoints').is_dir(): raise FileNotFoundError(f"{folder} is not the folder of a run, for there is no {folder/'checkpoints'}: give the --path of progrow train")
     with _log_lines(quiet): learn = resume_run(folder, images, device, minutes, tracker)
     _done(learn, folder)
@@ -310,11 +310,19 @@ def _generator(path, device):
     try: torch.empty(0, device=device)
     except (RuntimeError, AssertionError): raise ValueError(f"device {device!r} is not there: leave --device out, or take cpu") from None
     if path.is_dir():
-        if (path/'generator.pt').exists(): path = path/'generator.pt'
+        if _finished(path): path = path/'generator.pt'
         elif (path/'checkpoints').is_dir(): path = path/'checkpoints'
     if path.is_dir(): return _from_checkpoint(load_checkpoint(path)).to(device)
     f = _read(path)
     return load_generator(path, device) if f['format']=='progrow-generator' else _from_checkpoint(f).to(device)
+
+def _finished(run):
+    "Is the generator in the folder of a run its end, and not that of a shorter schedule?"
+    from progrow.checkpoint import checkpoints, load_checkpoint
+    if not (run/'generator.pt').exists(): return False
+    if not checkpoints(run/'checkpoints'): return True
+    saved = load_checkpoint(run/'checkpoints')
+    return saved['images_seen']>=_schedule_of(saved).total_images
 
 def _read(path):
     "The content of a generator file or of a checkpoint"
@@ -488,7 +496,7 @@ def _run_facts(path):
     from progrow.checkpoint import checkpoints
     kept = checkpoints(path/'checkpoints')
     files = {o.relative_to(path).as_posix():o.stat().st_size for o in sorted(path.rglob('*')) if o.is_file() and o.parent.name!='checkpoints'}
-    return dict(kind='run', finished=(path/'generator.pt').exists(), checkpoints=[o.name for o in kept], files_and_bytes=Counter(files),
+    return dict(kind='run', finished=_finished(path), checkpoints=[o.name for o in kept], files_and_bytes=Counter(files),
                 newest_checkpoint={k:v for k,v in _checkpoint_facts(path/'checkpoints').items() if k!='kind'} if kept else None)
 
 def _source_facts(path):

@@ -101,6 +101,9 @@ class WGANGP(Loss):
     drift:float=1e-3 # Weight of the mean squared score of reals
     full_resolution:int|None=None # See `gradient_penalty`
 
+    def __post_init__(self):
+        if not self.target>0: raise ValueError(f"target must be above 0, got {self.target}: it is the slope that the critic should have")
+
     def discriminator_terms(self, D, real:Tensor, fake:Tensor, mix:Tensor|None=None):
         score = D(real)
         yield self.drift*score.square().mean() - score.mean()

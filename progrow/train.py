@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['loss_names', 'network_names', 'small_networks', 'full_networks', 'step_seed', 'ProgressiveGAN', 'ProgressiveLearner',
-           'given', 'FiniteSteps', 'sample_images', 'NoStep', 'GrowthCallback', 'fields_of', 'digest', 'versions',
-           'pick_schedule', 'pick_loss', 'pick_device', 'check_sizes', 'check_images', 'progressive_learner',
-           'check_numbers', 'build_networks', 'plain_arguments', 'join_processes', 'first_here', 'fit_progressive',
-           'resume_run', 'rebuild']
+           'FiniteLoss', 'FiniteSteps', 'sample_images', 'NoStep', 'GrowthCallback', 'digest', 'pick_schedule',
+           'pick_loss', 'pick_device', 'check_sizes', 'check_images', 'progressive_learner', 'check_numbers',
+           'build_networks', 'join_processes', 'control_group', 'first_here', 'fit_progressive', 'resume_run',
+           'rebuild']
 
 # %% ../nbs/41_train.ipynb #8869cac9
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, is_dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from importlib.metadata import version
 from math import ceil
@@ -24,7 +24,7 @@ from warnings import warn
 import json, os, numpy as np, torch, matplotlib.pyplot as plt
 from torch import distributed as dist, nn, Tensor
 from fastai.callback.core import Callback, CancelBackwardException, CancelStepException
-from fastai.learner import Learner, Recorder
+from fastai.learner import AvgSmoothLoss, Learner, Recorder
 from fastai.metrics import ValueMetric
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device
@@ -32,7 +32,7 @@ from fastcore.basics import noop, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from .callbacks import AverageGradients, Checkpoints, GrowthBar, Guard, History, Log, SampleStrip, WeightAverage, tracker
-from .checkpoint import (atomic_write, checkpoints, generator_networks, load_checkpoint, load_generator, random_states, save_checkpoint,
+from .checkpoint import (atomic_write, checkpoints, folder_lock, generator_networks, load_checkpoint, load_generator, random_states, save_checkpoint,
                                 save_generator, set_random_states, settings_differ)
 from .cost import available_memory, check_memory, plan, plan_text, step_cost, weights_memory
 from .data import ImagePyramid, batch_share, builtin_sets, image_pyramid
@@ -62,6 +62,7 @@ class ProgressiveGAN(nn.Module):
         self.generator,self.discriminator = generator,discriminator
         self.images_seen,self.phase = 0,None # shown to the discriminator; what was trained last, as (resolution, phase)
         self.averaged = deepcopy(generator).eval().requires_grad_(False)
+    def train(self, mode=True): super().train(mode); self.averaged.eval(); return self
     def get_extra_state(self): return {'images_seen': self.images_seen, 'phase': self.phase}
     def set_extra_state(self, state): self.images_seen,self.phase = state['images_seen'],state['phase']
 
@@ -86,6 +87,8 @@ class ProgressiveLearner(Learner):
         device = torch.device(device) if device is not None else default_device()
         self.images,self.schedule,self.gan_loss,self.mirror,self.seed = images,schedule,loss,mirror,seed
         self.rank,self.world = (dist.get_rank(),dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0,1)
+        self.given = [type(c).__name__ for c in L(cbs)]
+        self.control = control_group() if self.world>1 else None
         self.precision,self.skipped,self.skipped_in_a_row,self.arguments = Precision(precision, device.type),0,0,None
         self.state = schedule.next_batch(0)
         adam = partial(OptimWrapper, opt=partial(torch.optim.Adam, betas=(0.,0.99), eps=1e-8, fused=device.type in ('cpu','cuda')))
@@ -94,6 +97,7 @@ class ProgressiveLearner(Learner):
             splitter=lambda m: [list(m.generator.parameters()), list(m.discriminator.parameters())],
             cbs=[*self._callbacks(reset_optimizer, average_kimg), *L(cbs)], **kwargs)
         self.recorder.train_metrics,self.recorder.valid_metrics = True,False
+        self.recorder.smooth_loss = FiniteLoss()
 
     @property
     def images_seen(self)->int: return self.model.images_seen # Shown to the discriminator so far
@@ -101,6 +105,11 @@ class ProgressiveLearner(Learner):
     def _do_epoch_validate(self, *args, **kwargs): pass # there is nothing to validate on
 
 # %% ../nbs/41_train.ipynb #d526c433
+class FiniteLoss(AvgSmoothLoss):
+    "fastai's running mean of the loss, which one `nan` would spoil for good"
+    def accumulate(self, learn):
+        if learn.loss.isfinite(): super().accumulate(learn)
+
 @patch
 def _callbacks(self:ProgressiveLearner, reset_optimizer, average_kimg):
     shown = [SampleStrip(), GrowthBar()] if self.rank==0 else []
@@ -137,16 +146,16 @@ def share(self:ProgressiveLearner, x:Tensor) -> Tensor: # What was drawn for the
 def draw(self:ProgressiveLearner, n:int, labels=None) -> Tensor: # (n, c, r, r), or this process's part
     "What the generator makes of `n` fresh latent vectors"
     z = self.share(torch.randn(n, self.model.generator.latent_dim, device=self.dls.device))
-    with self.precision.autocast(): x = self.model.generator(z, *given(labels), resolution=self.state.resolution, alpha=self.state.alpha)
+    with self.precision.autocast(): x = self.model.generator(z, *_given(labels), resolution=self.state.resolution, alpha=self.state.alpha)
     return x.float()
 
-def given(labels): return () if labels is None else (labels,)
+def _given(labels): return () if labels is None else (labels,)
 
 # %% ../nbs/41_train.ipynb #7ea4aa46
 @patch
 def judge(self:ProgressiveLearner, images:Tensor, labels=None) -> Tensor: # (n,)
     "The critic's scores"
-    with self.precision.autocast(): scores = self.model.discriminator(images, *given(labels), **self._judging())
+    with self.precision.autocast(): scores = self.model.discriminator(images, *_given(labels), **self._judging())
     return scores.float()
 
 @patch
@@ -210,7 +219,7 @@ def generator_step(self:ProgressiveLearner, n:int):
 @patch
 def _agree_on_loss(self:ProgressiveLearner):
     "What a loss remembers is the mean over all processes"
-    state = self.gan_loss.state_dict() if self.world>1 else {}
+    state = self.gan_loss.state_dict() if self.world>1 and not getattr(self, 'alone', False) else {}
     if not state: return
     mean = torch.tensor(list(state.values()), dtype=torch.float64).to(self.dls.device)
     dist.all_reduce(mean)
@@ -249,12 +258,13 @@ def sample_images(
     labels=None, # (n,) whole numbers for generators with classes; None: all classes in turn
     resolution:int|None=None, # Side in pixels; None: the generator's own
     alpha:float=1., # Weight of the newest block
-    batch_size:int=64 # Pictures drawn at once
+    batch_size:int|None=None # Pictures drawn at once; None: 64, and fewer above 128x128
 )->Tensor: # (n, c, resolution, resolution), about in [-1, 1]
     "Draw pictures from a seed"
     if psi!=1 and not hasattr(generator, 'truncate'): raise ValueError(f"psi={psi}, but a {type(generator).__name__} has no truncation: leave psi at 1, or use a style generator")
     if labels is not None and len(labels)!=n: raise ValueError(f"got {len(labels)} labels for {n} pictures: give one per picture")
     if labels is None and getattr(generator, 'num_classes', 0): labels = np.arange(n) % generator.num_classes
+    if batch_size is None: batch_size = max(1, min(64, 2**20//(resolution or getattr(generator, 'resolution', 64))**2))
     z = np.random.default_rng(seed).standard_normal((n, generator.latent_dim), dtype=np.float32) # the first 3 of 5 are those of 3
     z = torch.from_numpy(z).to(next(generator.parameters()).device)
     labels = [None]*len(z.split(batch_size)) if labels is None else torch.as_tensor(labels).split(batch_size)
@@ -299,7 +309,8 @@ def seconds_per_image(self:ProgressiveLearner,
     "Time a step at every resolution that is still to come, on this machine; no weight moves, and no other callback hears of it"
     if not self.opt: self.create_opt()
     res,step,kept = {},0.,(self.state,self.cbs,self.gan_loss.state_dict())
-    self.cbs = L(); self.add_cb(NoStep())
+    self.cbs,self.alone = L(),True # other processes do not take part
+    self.add_cb(NoStep())
     try:
         for r,n in self.stages().items():
             self.state = self.schedule.next_batch(next(p.end for p in self.schedule.phases if p.resolution==r)-1)._replace(resolution=r)
@@ -307,7 +318,7 @@ def seconds_per_image(self:ProgressiveLearner,
             else: step *= self.cost(r).flops/self.cost(last).flops
             res[r],last = step/(n*self.world),r
     finally:
-        self.state,self.cbs = kept[:2]
+        (self.state,self.cbs),self.alone = kept[:2],False
         self.gan_loss.load_state_dict(kept[2])
     return res
 
@@ -333,7 +344,9 @@ def check_memory(self:ProgressiveLearner):
     "Refuse stages that do not fit into the memory that is free now; `learn.memory_check = False` tries them all the same"
     if not getattr(self, 'memory_check', True): return
     G,D = self.model.generator,self.model.discriminator
-    free,adam = available_memory(self.dls.device),0 if self.opt and self.opt.opt.state else weights_memory(G, D).adam
+    free,adam = available_memory(self.dls.device),weights_memory(G, D).adam
+    if self.opt: adam -= sum(t.nbytes for s in self.opt.opt.state.values() for t in s.values())
+    if free and self.dls.device.type!='cuda': free //= int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     for r,n in self.stages().items():
         if free is None or 2000*n*r*r*getattr(G, 'config', {}).get('fmap_max', 512) < free: continue # far from it: not worth counting
         check_memory(G, D, self.gan_loss, r, n, self.precision.name, self.dls.device, adam, free)
@@ -408,30 +421,33 @@ def export(self:ProgressiveLearner,
 def settings(self:ProgressiveLearner)->dict: # Plain values
     "Everything that decides what this run computes"
     net = lambda m: dict(network=type(m).__name__, **getattr(m, 'config', {}))
-    return dict(generator=net(self.model.generator), discriminator=net(self.model.discriminator), schedule=fields_of(self.schedule), loss=fields_of(self.gan_loss),
+    return dict(generator=net(self.model.generator), discriminator=net(self.model.discriminator), schedule=_fields_of(self.schedule), loss=_fields_of(self.gan_loss),
         images=dict(source=str(self.images.source), count=len(self.images), channels=self.images.image_channels, digest=digest(self.images)),
         mirror=self.mirror, seed=self.seed, average_kimg=self.weight_average.half_life_kimg, reset_optimizer=self.growth.reset_optimizer, precision=self.precision.name)
 
-def fields_of(x):
-    "A dataclass as its name and plain values"
-    return dict(name=type(x).__name__, **(asdict(x) if is_dataclass(x) else {}))
+def _fields_of(x):
+    "An object as its name and plain values"
+    return dict(name=type(x).__name__, **(asdict(x) if is_dataclass(x) else {k:v for k,v in vars(x).items() if k[0]!='_' and isinstance(v, (int,float,str,type(None)))}))
 
 def digest(images):
     "A fingerprint of the pictures, their order and their labels"
-    h = blake2b(np.ascontiguousarray(images.level(min(images.resolutions))), digest_size=8)
-    if images.labels is not None: h.update(np.ascontiguousarray(images.labels))
-    return h.hexdigest()
+    if not hasattr(images, '_digest'):
+        side = max((r for r in images.resolutions if len(images)*images.image_channels*r*r<=2**28), default=min(images.resolutions)) # the largest level that is quickly read
+        h = blake2b(np.ascontiguousarray(images.level(side)[:]), digest_size=8)
+        if images.labels is not None: h.update(np.ascontiguousarray(images.labels))
+        images._digest = h.hexdigest()
+    return images._digest
 
 # %% ../nbs/41_train.ipynb #7771f952
 @patch
 def checkpoint(self:ProgressiveLearner)->dict: # Plain values and tensors
     "All that it takes to go on as if nothing had happened"
     if not self.opt: self.create_opt()
-    return dict(settings=self.settings, arguments=self.arguments, images_seen=self.images_seen, skipped=self.skipped, model=self.model.state_dict(),
+    return dict(settings=self.settings, arguments=self.arguments, images_seen=self.images_seen, skipped=self.skipped, given=self.given, model=self.model.state_dict(),
         optimizer=self.opt.state_dict(), loss=self.gan_loss.state_dict(), precision=self.precision.state_dict(), random=random_states(), world=self.world,
-        callbacks={c.name:c.state_dict() for c in self.cbs if hasattr(type(c), 'state_dict')}, versions=versions())
+        callbacks={c.name:c.state_dict() for c in self.cbs if hasattr(type(c), 'state_dict')}, versions=_versions())
 
-def versions(): return {o:version(o) for o in ('progrow','torch','fastai','numpy')}
+def _versions(): return {o:version(o) for o in ('progrow','torch','fastai','numpy')}
 
 @patch
 def save_checkpoint(self:ProgressiveLearner,
@@ -449,32 +465,47 @@ def resume(self:ProgressiveLearner,
 ): # This learner, ready to `fit`
     "Go on where a run with the same settings was saved. Raises `ValueError` for other settings, and changes nothing then"
     saved = self.from_first(lambda: load_checkpoint(path))
-    differ = settings_differ(*(_compared(o) for o in (saved['settings'], self.settings)))
+    if lacking := {'settings','model','optimizer','callbacks'}-saved.keys(): raise ValueError(f"this checkpoint has no {', '.join(sorted(lacking))}: it was not written by learn.save_checkpoint")
+    (then,then_free),(now,now_free) = map(_split_settings, (saved['settings'], self.settings))
+    shapes = [{k:tuple(v.shape) for k,v in m.items() if isinstance(v, Tensor)} for m in (saved['model'], self.model.state_dict())]
+    differ = settings_differ(then, now) or settings_differ(*shapes)[:5]
     if differ: raise ValueError("the checkpoint is of a run with other settings:\n  "+'\n  '.join(differ)+"\nMake the learner with the settings of the checkpoint, or start a new run in another folder")
     if not self.opt: self.create_opt()
     self.model.load_state_dict(saved['model'])
+    for g in saved['optimizer']['param_groups']: g['fused'] = self.dls.device.type in ('cpu','cuda') # it may have been saved on another device
     self.opt.load_state_dict(saved['optimizer'])
-    for g in self.opt.opt.param_groups: g['fused'] = self.dls.device.type in ('cpu','cuda') # it may have been saved on another device
     self.gan_loss.load_state_dict(saved['loss'])
     if saved['settings']['precision']==self.precision.name: self.precision.load_state_dict(saved['precision'])
     for c in self.cbs:
         if c.name in saved['callbacks']: c.load_state_dict(saved['callbacks'][c.name])
     self.skipped,self.state = saved['skipped'],self.schedule.next_batch(self.images_seen)
+    if self.rank==0:
+        for o in settings_differ(then_free, now_free): print(f"changed: {o}")
+        if gone := set(saved['given'])-set(self.given): warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
     set_random_states(saved['random'])
     return self
 
-def _compared(settings):
-    "What must agree: not how long the last stage lasts, nor the number format"
-    s = {k:v for k,v in settings.items() if k!='precision'}
-    return {**s, 'schedule':{**s['schedule'], 'total_kimg':None}, 'images':{**s['images'], 'source':None}}
+_to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they decide only about steps not yet taken
+
+def _split_settings(settings):
+    "What must agree, and what may be changed on the way"
+    s,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
+    return ({**s, 'schedule':{k:v for k,v in schedule.items() if k not in _to_come}, 'images':{**s['images'], 'source':None}},
+            {'precision':settings['precision'], 'schedule':{k:v for k,v in schedule.items() if k in _to_come}})
 
 @patch
 def from_first(self:ProgressiveLearner, make):
     "What `make()` gives in the first process, in all of them"
     if self.world==1: return make()
-    got = [make() if self.rank==0 else None]
-    dist.broadcast_object_list(got)
-    return got[0]
+    got = [_tried(make) if self.rank==0 else None]
+    dist.broadcast_object_list(got, group=self.control)
+    if got[0][1]: raise got[0][1]
+    return got[0][0]
+
+def _tried(make):
+    "What `make()` gives, and the error it raised: a process that fails alone would leave the others waiting"
+    try: return make(),None
+    except Exception as e: return None,e
 
 # %% ../nbs/41_train.ipynb #7363ea04
 loss_names = {'wgan-gp':WGANGP, 'lsgan':LSGAN, 'non-saturating':NonSaturating}
@@ -492,7 +523,7 @@ def pick_schedule(schedule, resolution):
 
 def pick_loss(loss, resolution):
     "A loss from its name and options, like 'wgan-gp:target=750'; R1's weight of 10 is meant for pictures of 1024x1024, and measured there"
-    if isinstance(loss, Loss): return loss
+    if isinstance(loss, Loss): return deepcopy(loss) # what it remembers is this run's
     name,_,options = loss.partition(':')
     if name not in loss_names: raise ValueError(f"there is no loss {name!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
     kw = dict(full_resolution=max(1024, resolution)) if name=='non-saturating' else {}
@@ -501,7 +532,7 @@ def pick_loss(loss, resolution):
 
 def pick_device(device):
     "A device that is really there; of several processes, each has its own GPU"
-    device = torch.device(device) if device is not None else default_device()
+    device = torch.device(device if device is not None else default_device().type)
     if device.type=='cuda' and device.index is None and 'LOCAL_RANK' in os.environ: device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
     if device.type=='cuda' and (not torch.cuda.is_available() or (device.index or 0)>=torch.cuda.device_count()): raise ValueError(f"device={str(device)!r}, but PyTorch sees {torch.cuda.device_count()} CUDA GPUs here: leave device out, or take 'cpu'")
     return device
@@ -563,7 +594,7 @@ def progressive_learner(
     G,D = build_networks(images, schedule.resolution, sizes, conditional, seed, generator, discriminator)
     check_images(images, schedule, world, G, D)
     learn = ProgressiveLearner(images, G, D, schedule, gan_loss, mirror, seed, sizes['average_kimg'], reset_optimizer, precision, cbs, device)
-    learn.arguments = plain_arguments(source, kwargs)
+    learn.arguments = _plain_arguments(source, kwargs)
     return learn
 
 # %% ../nbs/41_train.ipynb #14d28c08
@@ -584,26 +615,34 @@ def build_networks(images, resolution, sizes, conditional, seed, generator=None,
         D = discriminator or Discriminator(resolution, group_size=sizes['group_size'], **widths)
     return G,D
 
-def plain_arguments(source, kwargs):
+def _plain_arguments(source, kwargs):
     "What `image_pyramid` needs to find the images again, or None where they came from memory"
-    if isinstance(source, Path): source = str(source)
-    if not isinstance(source, str) or not all(isinstance(o, (str,int,float,bool,type(None))) for o in kwargs.values()): return None
-    return dict(images=source if source in builtin_sets else str(Path(source).resolve()), **kwargs)
+    kwargs = {k:str(v) if isinstance(v, Path) else v for k,v in kwargs.items()}
+    if not isinstance(source, (str,Path)) or not all(isinstance(o, (str,int,float,bool,type(None))) for o in kwargs.values()): return None
+    return dict(images=source if isinstance(source, str) and source in builtin_sets else str(Path(source).expanduser().resolve()), **kwargs)
 
 # %% ../nbs/41_train.ipynb #81e58fdd
 def join_processes(device)->int: # How many there are
     "Join the processes that `torchrun` or `accelerate launch` started, if any"
     if dist.is_available() and not dist.is_initialized() and int(os.environ.get('WORLD_SIZE', 1))>1:
         if device.type=='cuda': torch.cuda.set_device(device)
-        dist.init_process_group('cpu:gloo,cuda:nccl' if device.type=='cuda' else 'gloo', timeout=timedelta(hours=6)) # reading a large set takes its time
+        dist.init_process_group('nccl' if device.type=='cuda' else 'gloo')
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+@cache
+def control_group():
+    "What processes tell each other besides gradients goes through the CPU, and may wait long: reading a large set takes its time"
+    return dist.new_group(backend='gloo', timeout=timedelta(hours=6))
 
 def first_here(make):
     "Let the first process of each machine `make()` alone, then the others: they find the first one's cache"
     if not (dist.is_available() and dist.is_initialized()): return make()
     first = int(os.environ.get('LOCAL_RANK', dist.get_rank()))==0
-    if first: made = make()
-    dist.barrier()
+    made,failed = _tried(make) if first else (None,None)
+    everyone = [None]*dist.get_world_size()
+    dist.all_gather_object(everyone, failed, group=control_group())
+    for e in everyone:
+        if e: raise e
     return made if first else make()
 
 # %% ../nbs/41_train.ipynb #51dae4d8
@@ -619,9 +658,19 @@ def fit_progressive(
     **kwargs
 )->ProgressiveLearner: # Trained: `learn.sample(16)`, `learn.export(path)`
     "Train a generator on pictures of your own, from 4x4 up, in one call; killed, call it again"
+    if path is not None: _check_folder(path, images, resume)
     learn = progressive_learner(images, resolution, **kwargs)
     if dry_run: return learn.dry_run()
     return learn.fit_in(path, resume, minutes, tracker)
+
+def _check_folder(path, images, resume):
+    "Complain about a folder in which something would be lost"
+    path = Path(path).expanduser()
+    if isinstance(images, (str,Path)) and images not in builtin_sets and Path(images).expanduser().resolve() in (path.resolve(), *path.resolve().parents):
+        raise ValueError(f"path={str(path)!r} lies in the folder of the images, {images}, where its pictures would be taken for images: choose a path outside")
+    kept = bool(checkpoints(path/'checkpoints'))
+    if kept and not resume: raise ValueError(f"{path} holds a run: go on with it (resume=True), choose another path, or delete the folder")
+    if not kept and (path/'generator.pt').exists(): raise ValueError(f"{path} holds the results of a run, but no checkpoints to go on with: choose another path, or delete the folder")
 
 # %% ../nbs/41_train.ipynb #2d26f767
 @patch
@@ -634,17 +683,21 @@ def fit_in(self:ProgressiveLearner,
     "`fit`, with a folder that can be gone on with"
     folder = self.from_first(lambda: Path(path) if path is not None else Path('runs')/self.run_name())
     kept = folder/'checkpoints'
+    if path is not None: self.from_first(lambda: _check_folder(folder, self.images, resume))
+    with folder_lock(folder) if path is not None and self.rank==0 else nullcontext(): return self._fit_in(folder, kept, path is not None, minutes, tracker_name)
+
+@patch
+def _fit_in(self:ProgressiveLearner, folder, kept, write, minutes, tracker_name):
     if self.from_first(lambda: bool(checkpoints(kept))):
-        if not resume: raise ValueError(f"{folder} holds a run: go on with it (resume=True), choose another path, or delete the folder")
         self.resume(kept)
         if self.rank==0: print(f"Going on with {folder}: {self.images_seen:,} of {self.schedule.total_images:,} images are done.")
-    cbs = [Checkpoints(kept, minutes, at_end=path is not None)] + ([tracker(tracker_name, folder)] if tracker_name and self.rank==0 else [])
-    if path is not None and self.rank==0:
+    cbs = [Checkpoints(kept, minutes, at_end=write)] + ([tracker(tracker_name, folder)] if tracker_name and self.rank==0 else [])
+    if write and self.rank==0:
         self.save_settings(folder)
         cbs.append(Log(folder/'log.jsonl'))
     try: self.fit(cbs=cbs)
     finally: cbs[0].release() # Ctrl-C is Python's again
-    if path is not None and self.rank==0: self.save_results(folder)
+    if write and self.rank==0: self.save_results(folder)
     return self
 
 # %% ../nbs/41_train.ipynb #3700f634
@@ -659,7 +712,7 @@ def run_name(self:ProgressiveLearner)->str: # Images, resolution, and a fingerpr
 def save_settings(self:ProgressiveLearner, folder)->Path: # `settings.json`
     "Write down what decides the run, for people to read"
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder/'settings.json') as f: f.write(json.dumps(dict(settings=self.settings, arguments=self.arguments, versions=versions()), indent=1).encode())
+    with atomic_write(folder/'settings.json') as f: f.write(json.dumps(dict(settings=self.settings, arguments=self.arguments, versions=_versions()), indent=1).encode())
     return folder/'settings.json'
 
 @patch
@@ -707,4 +760,6 @@ def dry_run(self:ProgressiveLearner):
     "Print the stages of the run with their time and memory; train nothing"
     self.table = plan(self.schedule, self.seconds_per_image(), {r:self.memory(r) for r in self.stages()}, self.images_seen)
     if self.rank==0: print(plan_text(self.table))
+    try: self.check_memory()
+    except ValueError as e: print(f'This would be refused: {e}')
     return self

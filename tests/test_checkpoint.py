@@ -3,7 +3,7 @@ import errno, json, os, pickle, random, signal, subprocess, sys, warnings
 from collections import OrderedDict
 from pathlib import Path
 import numpy as np, pytest, torch
-from progrow.checkpoint import (atomic_write, checkpoints, load_checkpoint, load_generator, load_tensors, random_states, save_checkpoint, save_generator,
+from progrow.checkpoint import (atomic_write, checkpoints, folder_lock, load_checkpoint, load_generator, load_tensors, random_states, save_checkpoint, save_generator,
                                 save_tensors, set_random_states, settings_differ)
 from progrow.networks import Discriminator, Generator
 
@@ -232,8 +232,7 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
     torch.save({'format':'test', 'version':1, 'x':Bomb()}, 'a.pt'); refused(Path('a.pt'), 'UnpicklingError')
     Path('b.pt').write_bytes(pickle.dumps(Bomb())); refused(Path('b.pt'))
     torch.save({'x':Bomb()}, 'c.pt', _use_new_zipfile_serialization=False); refused(Path('c.pt'))
-    Path('run').mkdir(); os.replace('a.pt', 'run/checkpoint-000000005.pt')
-    save_checkpoint('run', 3, {})
+    save_checkpoint('run', 3, {}); os.replace('a.pt', 'run/checkpoint-000000005.pt')
     with pytest.warns(UserWarning, match='checkpoint-000000005.pt'): assert load_checkpoint('run')['images_seen']==3
     assert not Path('exploded').exists() and not Path('run/exploded').exists()
 
@@ -281,10 +280,21 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
     save(tmp_path, 1, 2, 3, keep=2)
     assert sorted(os.listdir(tmp_path))==sorted([*others, 'checkpoint-000000002.pt','checkpoint-000000003.pt']) and there(tmp_path)==[3,2]
 
-def test_a_run_that_starts_again_removes_neither_its_own_nor_those_further_on(tmp_path):
+def test_a_run_that_went_back_sets_aside_those_further_on(tmp_path):
     save(tmp_path, 700, 800, 900)
     save(tmp_path, 10, 20, keep=1)
-    assert there(tmp_path)==[900, 800, 700, 20]
+    assert there(tmp_path)==[20] and load_checkpoint(tmp_path)['images_seen']==20
+    assert [o.name for o in sorted(tmp_path.glob('*.aside'))]==[f'checkpoint-000000{n}.pt.aside' for n in (700,800,900)]
+
+def test_a_folder_is_locked_until_its_process_ends(tmp_path):
+    code = f"from progrow.checkpoint import folder_lock\nwith folder_lock({str(tmp_path)!r}): print('in', flush=True); input()"
+    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline()=='in\n'
+    with pytest.raises(ValueError, match='another process is training'):
+        with folder_lock(tmp_path): pass
+    p.kill(); p.wait()
+    with folder_lock(tmp_path): pass
+    assert not os.listdir(tmp_path)
 
 @pytest.mark.parametrize('keep', (0, -1))
 def test_keep_nothing_is_refused_before_anything_is_written(tmp_path, keep):

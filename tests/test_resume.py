@@ -208,7 +208,7 @@ other_pictures = image_pyramid(np.random.default_rng(1).integers(0, 256, (64,3,1
 others = [
     (dict(seed=4), 'seed: the checkpoint has 3, this run 4'), (dict(mirror=True), 'mirror: the checkpoint has False, this run True'),
     (dict(loss='lsgan'), "loss.name: the checkpoint has 'WGANGP', this run 'LSGAN'"), (dict(loss=WGANGP(target=750.)), r'loss\.target'),
-    (dict(schedule=GrowthSchedule(8, stabilize_kimg=.032, fade_kimg=.024, batch_size=8)), r'schedule\.batch_size: the checkpoint has 4, this run 8'),
+    (dict(schedule=GrowthSchedule(8, stabilize_kimg=.04, fade_kimg=.024, batch_size=4)), r'schedule\.stabilize_kimg: the checkpoint has 0.032, this run 0.04'),
     (dict(schedule=short), r'schedule\.resolution: the checkpoint has 8, this run 16'),
     (dict(images=other_pictures), r'images\.digest'), (dict(images=noise(32)), r'images\.count: the checkpoint has 64, this run 32'),
     (dict(fmap_max=16), r'generator\.fmap_max: the checkpoint has 8, this run 16'), (dict(latent_dim=7), r'generator\.latent_dim'),
@@ -224,6 +224,32 @@ def test_a_checkpoint_of_other_settings_is_refused_and_changes_nothing(saved, ar
 def test_a_longer_schedule_may_go_on(saved):
     longer = GrowthSchedule(**{**{k:getattr(brief, k) for k in brief.__dataclass_fields__}, 'total_kimg':.12})
     assert not differs(state(fit(tiny(schedule=longer).resume(saved))), state(fit(tiny(schedule=longer))))
+
+def test_another_learning_rate_and_batch_size_may_go_on(saved, capsys):
+    learn = tiny(schedule=GrowthSchedule(**{**{k:getattr(brief, k) for k in brief.__dataclass_fields__}, 'learning_rate':.0005, 'batch_size':8})).resume(saved)
+    assert 'changed: schedule.learning_rate' in (said := capsys.readouterr().out) and 'changed: schedule.batch_size: the checkpoint has 4, this run 8' in said
+    assert fit(learn).images_seen==88
+
+def test_callbacks_that_are_missing_are_missed(tmp_path):
+    class Clip(Callback): pass
+    file = fit(tiny(schedule=brief, cbs=[Clip()]), 2).save_checkpoint(tmp_path)
+    with pytest.warns(UserWarning, match='Clip.*cbs='): tiny(schedule=brief).resume(file)
+
+def test_a_run_that_went_back_goes_on_from_there(tmp_path):
+    learn = fit(tiny(schedule=brief), 2)
+    file = learn.save_checkpoint(tmp_path)
+    fit(learn, 3).save_checkpoint(tmp_path)
+    fit(learn.resume(file), 1).save_checkpoint(tmp_path)
+    here = state(learn)
+    assert not differs(here, state(tiny(schedule=brief).resume(tmp_path)))
+
+def test_weights_of_other_shapes_are_refused_before_anything_is_loaded(saved):
+    learn = tiny(schedule=brief)
+    learn.model.generator.to_rgb['4'].weight = torch.nn.Parameter(torch.zeros(3, 5, 1, 1))
+    learn.create_opt()
+    before = state(learn)
+    with pytest.raises(ValueError, match=r'generator\.to_rgb\.4\.weight'): learn.resume(saved)
+    assert not differs(before, state(learn))
 
 def test_another_precision_may_go_on(saved, tmp_path):
     learn = fit(tiny(schedule=brief, precision='bf16').resume(saved))
