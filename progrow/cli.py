@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['commands', 'OnOff', 'parser', 'command', 'overview', 'main', 'data', 'train', 'options', 'resume', 'sample', 'grid',
-           'interpolate', 'info']
+           'interpolate', 'evaluate', 'info']
 
 # %% ../nbs/82_cli.ipynb #0bda566f
 import argparse, ast, inspect, os, shlex, signal, sys, warnings
@@ -454,6 +454,38 @@ def interpolate(
     pictures = interpolate(G, n_points, frames, seed, _in_turn(labels, n_points, G), psi, resolution, loop, rows, cols)
     save_animation(pictures, out, fps, scale)
     print(f'{frames} frames: {out}')
+
+# %% ../nbs/82_cli.ipynb #2646a8aa
+@command
+def evaluate(
+    file:Path, # Generator, checkpoint, or folder of a run
+    images:str=None, # Pictures to compare with; left out: those of the run
+    *,
+    metrics:str='swd,ms-ssim', # Some of swd, swd-quick, ms-ssim, fd, kd, is, pr, ppl, with commas
+    n:int=2048, # Pictures on each side
+    network:str=None, # inception or lite0, for fd, kd, is and pr
+    seed:int=0, # Of the latent vectors, and of the choice of pictures
+    psi:float=1., # Truncation, for generators that know it
+    out:Path=None, # Write everything into this file, as JSON
+    device:str=None # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
+):
+    """Judge a generator by several metrics, with what real pictures would get beside each
+
+    examples:
+      progrow evaluate run
+      progrow evaluate run --metrics swd,fd,pr --network lite0 --out judged.json"""
+    from progrow.metrics import evaluate
+    e = evaluate(_generator(file, device), _pictures_of(file) if images is None else images, metrics.split(','), n, network, seed, psi)
+    print(e)
+    if out: e.save(out)
+
+def _pictures_of(run):
+    "What a run learned from, as it says itself"
+    from progrow.checkpoint import checkpoints, load_checkpoint
+    known = load_checkpoint(run/'checkpoints').get('arguments') if run.is_dir() and checkpoints(run/'checkpoints') else None
+    if known is None: raise ValueError(f"{run} does not say which pictures it learned from: name them, progrow evaluate {run} PICTURES")
+    from progrow.data import image_pyramid
+    return image_pyramid(**{'source':known['images'], **{k:v for k,v in known.items() if k!='images'}})
 
 # %% ../nbs/82_cli.ipynb #75f7a12d
 @command

@@ -44,9 +44,11 @@ def _moments(x, name):
 def _root(cov, n, x): # (d, r)
     "R with R @ R.T equal to `cov`, without directions of no spread"
     if x is not None and n<=len(cov): return x.T/(n-1)**.5
+    low,info = torch.linalg.cholesky_ex(cov)
+    noise = cov.diagonal().max()*len(cov)*torch.finfo(cov.dtype).eps
+    if not info and low.diagonal().min()**2 > noise: return low
     l,v = torch.linalg.eigh(cov)
-    keep = l > l.max()*len(l)*torch.finfo(l.dtype).eps
-    return v[:,keep]*l[keep].sqrt()
+    return v[:,l>noise]*l[l>noise].sqrt()
 
 # %% ../nbs/47_feature_metrics.ipynb #5718b81b
 def frechet_distance(

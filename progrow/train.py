@@ -481,7 +481,7 @@ def resume(self:ProgressiveLearner,
     self.skipped,self.state = saved['skipped'],self.schedule.next_batch(self.images_seen)
     if self.rank==0:
         for o in settings_differ(then_free, now_free): print(f"changed: {o}")
-        if gone := set(saved['given'])-set(self.given): warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
+        if gone := set(saved.get('given', []))-set(self.given): warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
     set_random_states(saved['random'])
     return self
 

@@ -49,7 +49,7 @@ def test_overview_and_version(capsys):
         out = capsys.readouterr().out
         for k,f in commands.items(): assert re.search(rf'^  {k} +{re.escape(inspect.getdoc(f).splitlines()[0])}$', out, re.M)
     assert main(['--version'])==0 and capsys.readouterr().out==f'progrow {__version__}\n'
-    assert set(commands)=={'data','train','resume','sample','grid','interpolate','info'}
+    assert set(commands)=={'data','train','resume','sample','grid','interpolate','evaluate','info'}
 
 @pytest.mark.parametrize('name', commands)
 def test_every_help_page(name, capsys):
@@ -216,6 +216,13 @@ def test_interpolate(capsys, tmp_path):
 def test_mp4_needs_a_package(capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'av', None)
     refused(capsys, f'interpolate plain --frames 4 --out {tmp_path}/x.mp4', r"pip install 'progrow\[video\]'")
+
+def test_evaluate(capsys, tmp_path):
+    assert main(f'evaluate plain --metrics swd-quick --n 100 --out {tmp_path}/e.json'.split())==0
+    assert 'SWD mean' in capsys.readouterr().out
+    assert json.loads((tmp_path/'e.json').read_text())['settings']['n']==100
+    refused(capsys, 'evaluate plain/generator.pt', 'does not say which pictures')
+    refused(capsys, 'evaluate plain digits --metrics fd', 'needs a network')
 
 def test_info(capsys, tmp_path):
     def facts(what):

@@ -1,131 +1,114 @@
-"The sliced Wasserstein distance against golden numbers, and its promises."
-import warnings
+"Judging a generator: the table, its floors, its cache, and a run that measures itself"
+import json
 import numpy as np, pytest, torch
-from scipy.ndimage import zoom
-from progrow.metrics import (laplacian_pyramid, normalize_descriptors, patch_corners, patches, random_directions, sliced_distance,
-                             sliced_wasserstein, swd_floor, swd_published, swd_quick)
+from progrow import metrics
+from progrow.checkpoint import load_checkpoint
+from progrow.images import to_uint8
+from progrow.metrics import Evaluation, MetricsCallback, Sides, evaluate, evaluators
+from progrow.networks import Generator
+from progrow.train import digest, sample_images
+from runs import fit, noise, short, tiny
 
-def images(n, r=16, c=3, seed=0): return np.random.default_rng(seed).integers(0, 256, (n,c,r,r), dtype=np.uint8)
-fast = dict(n_patches=8, n_directions=16, n_repeats=1)
+class Reals(torch.nn.Module):
+    "A generator that draws pictures of a set, others for another seed"
+    def __init__(self, images): super().__init__(); self.images,self.resolution,self.latent_dim = images,images.resolution,4; self.w = torch.nn.Parameter(torch.zeros(1))
+    def forward(self, z, labels=None, resolution=None, alpha=1.): return self.images.batch((z[:,0].abs()*1e4).long().numpy()%len(self.images), resolution or self.resolution)
 
-# --- golden: the steps that draw nothing, and the whole within its spread
-def test_golden_pyramid(golden):
-    g = golden('swd')
-    pyr = laplacian_pyramid(torch.tensor(g['det_images']).float())
-    assert len(pyr)==3
-    for i,p in enumerate(pyr): np.testing.assert_allclose(p.numpy(), g[f'det_pyr{i}'], rtol=0, atol=1e-3)
+class Colours(torch.nn.Module):
+    "A network that sees the mean colours of the quarters of a picture"
+    name,num_features = 'FD-Colours',12
+    def __init__(self): super().__init__(); self.w,self.calls = torch.nn.Parameter(torch.zeros(1)),0
+    def forward(self, x): self.calls += len(x); return torch.nn.functional.adaptive_avg_pool2d(x.float(), 2).flatten(1)
+    def head(self, features): return features/64
 
-def test_golden_descriptors_and_distance(golden):
-    g = golden('swd')
-    a,b = (normalize_descriptors(torch.tensor(g[f'det_desc_{k}'])) for k in 'ab')
-    for d,k in ((a,'a'),(b,'b')): np.testing.assert_allclose(d.numpy(), g[f'det_final_{k}'], rtol=0, atol=1e-5)
-    assert sliced_distance(a, b, torch.tensor(g['det_dirs'])).item() == pytest.approx(float(g['det_sliced_seed11_4x32']), abs=1e-5)
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch): monkeypatch.setenv('PROGROW_CACHE', str(tmp_path/'cache'))
 
-def test_golden_patches_are_ours(golden):
-    "Every patch that the golden draw took (stored columns first) is one that `patches` can cut"
-    g = golden('swd')
-    level,want = torch.tensor(g['det_pyr0']), torch.tensor(g['det_descriptors_seed5']).flatten(1)
-    every = torch.cartesian_prod(torch.arange(58), torch.arange(58)).expand(len(level), -1, -1)
-    nearest = torch.cdist(want, patches(level, every).transpose(2,3).flatten(1)).min(1).values
-    assert nearest.max() < .5 # float noise of cdist; other patches differ by a hundred
+images = noise(200)
 
-def noise(seed): return np.random.RandomState(seed).randint(0, 256, (512,3,64,64)).astype(np.uint8)
-def smooth(seed, shift=0, contrast=60):
-    r = np.random.RandomState(seed)
-    x = zoom(r.randn(512,3,4,4).astype(np.float32), (1,1,16,16), order=1, mode='nearest', grid_mode=True)*contrast+128+shift
-    return np.rint(x + (r.randn(512,3,64,64)*8).astype(np.float32)).clip(0, 255).astype(np.uint8)
-sets = dict(noise0=(noise,0), noise1=(noise,1), smooth0=(smooth,0), smooth_contrast=(smooth,3,0,30))
+def test_reals_get_about_their_floor():
+    e = evaluate(Reals(images), images, ('swd','ms-ssim'), n=100)
+    assert e.settings['n']==100 and list(e.table.index)==['SWD 16','SWD mean','MS-SSIM'] and list(e.table.columns)==['value','floor','better']
+    assert e.table.value['SWD mean'] == pytest.approx(e.table.floor['SWD mean'], rel=.25)
 
-@pytest.mark.parametrize('pair', ['noise0__noise1', 'smooth0__smooth_contrast'])
-def test_golden_values(golden, pair):
-    g = golden('swd')
-    real,fake = (f(*a) for f,*a in (sets[k] for k in pair.split('__')))
-    assert int(fake.sum(dtype=np.int64)) == int(g[pair.split('__')[1]+'_sum'])
-    swd,want = sliced_wasserstein(real, fake), g[f'swd_{pair}'].mean(0)
-    assert list(swd) == [64,32,16,'mean']
-    for got,w,tol in zip(swd.values(), want, (.6,1.5,1.5,.9)): assert got == pytest.approx(w, abs=tol)
+def test_a_generator_is_far_from_it_and_every_way_to_name_it_gives_the_same(tmp_path):
+    learn = fit(tiny(images))
+    a = evaluate(learn, images, ('swd-quick',), n=64)
+    assert a.table.value['SWD mean'] > 1.5*a.table.floor['SWD mean']
+    file = learn.export(tmp_path/'run'/'generator.pt')
+    for g in (file, file.parent): assert evaluate(g, images, 'swd-quick', n=64).values==a.values
+    assert learn.model.averaged.resolution==16 and not hasattr(learn.model.averaged, 'seen')
 
-# --- promises
-def test_default_is_published():
-    import inspect
-    d = {k: p.default for k,p in inspect.signature(sliced_wasserstein).parameters.items()}
-    assert {k: d[k] for k in swd_published}==swd_published and set(swd_quick)==set(swd_published)
+def test_the_two_heaps_share_no_picture_and_the_seed_decides():
+    real,other = metrics._two_heaps(images, 8, 90, 0)
+    assert real.shape==other.shape==(90,3,8,8) and not {o.tobytes() for o in real} & {o.tobytes() for o in other}
+    assert (metrics._two_heaps(images, 8, 90, 0)[0]==real).all() and (metrics._two_heaps(images, 8, 90, 1)[0]!=real).any()
+    assert len(metrics._two_heaps(images, 8, 5000, 0)[0])==100
 
-def test_same_as_direct():
-    "In chunks and in passes, the value is that of the definition"
-    real,fake = images(70, 32), images(70, 32, seed=1)//2
-    g = torch.Generator().manual_seed(3)
-    swd = sliced_wasserstein(real, fake, n_patches=5, n_directions=7, n_repeats=2, seed=3, max_memory=20_000)
-    for i,r in enumerate((32,16)):
-        a,b = (laplacian_pyramid(torch.tensor(o).float())[i] for o in (real, fake))
-        a,b = (normalize_descriptors(patches(o, patch_corners(70, r, 5, g))) for o in (a, b))
-        assert swd[r] == pytest.approx(1e3*sliced_distance(a, b, random_directions(14, generator=g)).item(), rel=1e-4)
-    assert swd['mean'] == pytest.approx((swd[32]+swd[16])/2)
+def test_pictures_are_bytes_on_both_sides():
+    G,seen = Reals(images),[]
+    evaluators['look'] = (lambda s: seen.append(s) or {'look':1.}, 'lower')
+    try: evaluate(G, images, 'look', n=20)
+    finally: del evaluators['look']
+    assert all(o.dtype==np.uint8 and o.shape==(20,3,16,16) for s in seen for o in (s.real, s.fake))
+    assert (seen[0].fake==to_uint8(sample_images(G, 20)).numpy()).all() and (seen[1].real==seen[0].real).all()
 
-def test_forms_of_input_agree():
-    real,fake = images(20), images(20, seed=1)
-    want = sliced_wasserstein(real, fake, **fast)
-    as_float = torch.tensor(fake).float()/127.5-1
-    assert sliced_wasserstein(torch.tensor(real), as_float, **fast) == want
-    assert sliced_wasserstein(real, as_float.double().numpy(), **fast) == want
-    assert sliced_wasserstein(real[:,:1], fake[:,:1], **fast) == sliced_wasserstein(*(np.repeat(o[:,:1], 3, 1) for o in (real, fake)), **fast)
+def test_features_metrics_have_names_of_their_network_and_look_once():
+    net = Colours()
+    e = evaluate(Reals(images), images, ('fd','kd','is','pr'), n=100, network=net)
+    assert list(e.table.index)==['FD-Colours','KD-Colours x1000','IS-Colours','precision','recall']
+    assert net.calls==300 and e.settings['network']=='FD-Colours' # real, fake and other, each once
+    net.name = 'FID'
+    assert list(evaluate(Reals(images), images, ('fd','kd','is'), n=100, network=net).table.index)==['FID','KID x1000','IS']
 
-def test_read_only_and_memory_mapped(tmp_path):
-    np.save(tmp_path/'x.npy', images(20)); x = np.load(tmp_path/'x.npy', mmap_mode='r')
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        assert sliced_wasserstein(x, images(20, seed=1), **fast) == sliced_wasserstein(images(20), images(20, seed=1), **fast)
+def test_floors_are_kept_and_do_not_cross_settings(monkeypatch):
+    count = []
+    evaluators['look'] = (lambda s: count.append(1) or {'look':float(s.fake.mean())}, 'lower')
+    try:
+        for kw,calls in (({},2), ({},1), (dict(seed=1),2), (dict(n=50),2), (dict(cache=False),2)):
+            count.clear(); evaluate(Reals(images), images, 'look', **{**dict(n=60), **kw})
+            assert len(count)==calls, kw
+        count.clear(); evaluate(Reals(images), noise(201), 'look', n=60); assert len(count)==2
+    finally: del evaluators['look']
 
-def test_leaves_torch_as_it_was():
-    n,x = torch.get_num_threads(), torch.rand(20,3,16,16, requires_grad=True)
-    sliced_wasserstein(images(20), x, **fast)
-    with pytest.raises(ValueError): sliced_wasserstein(images(20), x*float('nan'), **fast)
-    assert torch.get_num_threads()==n
+def test_everything_is_written_down(tmp_path):
+    e = evaluate(Reals(images), images, 'swd-quick', n=30, seed=3)
+    f = json.loads(e.save(tmp_path/'a'/'e.json').read_text())
+    assert f['values']==e.values and f['floors']==e.floors and f['settings']['seed']==3 and f['settings']['digest']==digest(images) and 'torch' in f['versions']
+    assert '30 pictures of 16x16 against 30 reals, seed 3' in repr(e) and 'floor' in repr(e)
 
-def test_seed():
-    real,fake = images(20), images(20, seed=1)
-    assert sliced_wasserstein(real, fake, **fast) == sliced_wasserstein(real, fake, **fast) != sliced_wasserstein(real, fake, seed=1, **fast)
+def test_path_length_needs_no_reals():
+    evaluators['still'] = evaluators['ppl']
+    try: e = metrics.Evaluation({'still':{'PPL':1.}}, {'still':{}}, dict(generator='G', n=8, resolution=8, seed=0))
+    finally: pass
+    assert e.table.floor.isna().all()
+    del evaluators['still']
 
-def test_min_resolution_8():
-    assert list(sliced_wasserstein(images(20, 8), images(20, 8, seed=1), min_resolution=8, **fast)) == [8,'mean']
-    assert list(sliced_wasserstein(images(20, 32), images(20, 32, seed=1), min_resolution=8, **fast)) == [32,16,8,'mean']
+@pytest.mark.parametrize('args,says', [(dict(metrics='beauty'), "no metric 'beauty'.*swd"), (dict(metrics='fd'), "'fd' needs a network"), (dict(images=noise(10)), '10 images are too few'),
+    (dict(generator='nothing.pt'), 'no file')], ids=str)
+def test_bad_arguments_say_what_is_wrong(args, says):
+    with pytest.raises((ValueError,FileNotFoundError), match=says): evaluate(**{**dict(generator=Reals(images), images=images, metrics='swd-quick', n=50), **args})
 
-def test_collapsed_fakes_are_finite():
-    swd = sliced_wasserstein(images(20, 32), np.full((20,3,32,32), 77, np.uint8), **fast)
-    assert all(np.isfinite(v) and v>300 for v in swd.values())
+@pytest.mark.parametrize('every,at', [(None, [(160,8),(416,16)][-2:]), (.032, None)])
+def test_a_run_measures_itself(every, at, tmp_path):
+    cb = MetricsCallback(n=64, every_kimg=every, path=tmp_path/'m.jsonl')
+    learn = fit(tiny(images, cbs=cb))
+    seen = [(round(1000*r['kimg']), r['resolution']) for r in cb.rows]
+    assert all(short(0).resolution<=r and short(n).alpha==1 for n,r in seen) and seen[-1]==(416,16)
+    if at: assert [r for _,r in seen]==[8,16]
+    else: assert len(seen)>4
+    assert [json.loads(o) for o in open(tmp_path/'m.jsonl')]==cb.rows
+    assert set(cb.table().metric)=={'SWD 8','SWD 16','SWD mean'} and cb.table().floor.notna().all()
+    assert torch.equal(fit(tiny(images)).sample(2), learn.sample(2)) # and changes nothing
 
-def test_gain_and_offset_are_invisible():
-    real,fake = images(20), images(20, seed=1)//4*4
-    tinted = fake.copy(); tinted[:,2] = fake[:,2]//4+180
-    assert sliced_wasserstein(real, tinted, **fast)['mean'] == pytest.approx(sliced_wasserstein(real, fake, **fast)['mean'], rel=1e-4)
+def test_what_was_measured_survives_a_stop(tmp_path):
+    whole = MetricsCallback(n=32, every_kimg=.032); fit(tiny(images, cbs=whole))
+    first = tiny(images, cbs=MetricsCallback(n=32, every_kimg=.032))
+    file = fit(first, 14).save_checkpoint(tmp_path)
+    again = tiny(images, cbs=MetricsCallback(n=32, every_kimg=.032)).resume(file)
+    fit(again)
+    assert again.run_metrics.rows==whole.rows
 
-def test_floor():
-    real = torch.tensor(images(80))
-    assert swd_floor(real, **fast) == swd_floor(real.numpy(), n=40, **fast)
-    assert swd_floor(real, n=10, **fast)['mean'] > swd_floor(real, n=40, **fast)['mean']
-    with pytest.raises(ValueError, match='needs 82 real images, got 80'): swd_floor(real, n=41)
-
-@pytest.mark.parametrize('real,fake,error,says', [
-    (images(20), images(10), ValueError, 'real\\[:10\\]'),
-    (images(20), images(20, 32), ValueError, '16x16 and fake ones 32x32'),
-    (images(20, 8), images(20, 8), ValueError, 'min_resolution=8'),
-    (images(20, 4), images(20, 4), ValueError, 'do not fit'),
-    (images(20, 24), images(20, 24), ValueError, 'power of two'),
-    (images(20, c=4), images(20), ValueError, '1 or 3'),
-    (images(20), images(20).astype(np.float32), ValueError, 'expected \\[-1,1\\]'),
-    (images(20), images(20)*np.float32('nan'), ValueError, 'nan'),
-    (images(20), images(20).astype(int), TypeError, 'int64'),
-    (images(20), [1,2], TypeError, 'list'),
-    (images(0), images(0), ValueError, '0 real'),
-])
-def test_errors(real, fake, error, says):
-    with pytest.raises(error, match=says): sliced_wasserstein(real, fake)
-
-def test_min_resolution_too_small():
-    with pytest.raises(ValueError, match='at least 8x8'): sliced_wasserstein(images(9), images(9), min_resolution=4)
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
-def test_gpu_agrees():
-    real,fake = images(200, 32), images(200, 32, seed=1)//2
-    a,b = sliced_wasserstein(real, fake, device='cpu'), sliced_wasserstein(real, fake, device='cuda')
-    assert b == pytest.approx(a, rel=1e-3)
+def test_all_public_metrics_are_here():
+    for name in 'sliced_wasserstein ms_ssim frechet_distance kernel_distance inception_score precision_recall mode_coverage perceptual_path_length feature_network evaluate'.split():
+        assert callable(getattr(metrics, name))

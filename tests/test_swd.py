@@ -1,5 +1,6 @@
 "The sliced Wasserstein distance against golden numbers, and its promises."
-import warnings
+import importlib.util, json, warnings
+from pathlib import Path
 import numpy as np, pytest, torch
 from scipy.ndimage import zoom
 from progrow.swd import (laplacian_pyramid, normalize_descriptors, patch_corners, patches, random_directions, sliced_distance,
@@ -7,6 +8,7 @@ from progrow.swd import (laplacian_pyramid, normalize_descriptors, patch_corners
 
 def images(n, r=16, c=3, seed=0): return np.random.default_rng(seed).integers(0, 256, (n,c,r,r), dtype=np.uint8)
 fast = dict(n_patches=8, n_directions=16, n_repeats=1)
+root = Path(__file__).parent.parent
 
 # --- golden: the steps that draw nothing, and the whole within its spread
 def test_golden_pyramid(golden):
@@ -61,6 +63,26 @@ def test_same_as_direct():
         a,b = (normalize_descriptors(patches(o, patch_corners(70, r, 5, g))) for o in (a, b))
         assert swd[r] == pytest.approx(1e3*sliced_distance(a, b, random_directions(14, generator=g)).item(), rel=1e-4)
     assert swd['mean'] == pytest.approx((swd[32]+swd[16])/2)
+
+def test_places_drawn_in_parts_are_the_same():
+    "The places of patches are drawn a few thousand images at a time"
+    a,b = (torch.Generator().manual_seed(0) for _ in range(2))
+    parts = torch.cat([patch_corners(m, 64, 5, a) for m in (3,4,1)])
+    assert torch.equal(parts, patch_corners(8, 64, 5, b)) and torch.equal(torch.randn(3, generator=a), torch.randn(3, generator=b))
+
+def test_benchmark():
+    "The version that the benchmark calls straightforward gives the same values, and the stored run keeps its promises"
+    spec = importlib.util.spec_from_file_location('bench_swd', root/'tools'/'bench_swd.py')
+    bench = importlib.util.module_from_spec(spec); spec.loader.exec_module(bench)
+    a,b = bench.pictures(70, 0),bench.pictures(70, 1)
+    want = sliced_wasserstein(a, b, **fast)
+    assert bench.straightforward(a, b, **fast) == pytest.approx(want, rel=1e-4)
+    assert bench.straightforward(a, b, **fast, distance=bench.numpy_distance) == pytest.approx(want, rel=1e-4)
+    res = json.loads((root/'nbs'/'assets'/'swd'/'bench.json').read_text())
+    ours = res['whole']['package']
+    assert {k: res['settings'][k] for k in swd_published}==swd_published and res['settings']['images']==8192
+    assert ours['cpu_seconds']<90 and ours['peak_bytes']<2e9
+    for o in res['whole'].values(): assert o['swd'] == pytest.approx(ours['swd'], rel=1e-3)
 
 def test_forms_of_input_agree():
     real,fake = images(20), images(20, seed=1)
@@ -120,6 +142,10 @@ def test_floor():
 ])
 def test_errors(real, fake, error, says):
     with pytest.raises(error, match=says): sliced_wasserstein(real, fake)
+
+@pytest.mark.parametrize('name', ['n_patches','n_directions','n_repeats'])
+def test_counts_below_one(name):
+    with pytest.raises(ValueError, match=f'{name}=0.*at least 1'): sliced_wasserstein(images(9), images(9), **{name: 0})
 
 def test_min_resolution_too_small():
     with pytest.raises(ValueError, match='at least 8x8'): sliced_wasserstein(images(9), images(9), min_resolution=4)
