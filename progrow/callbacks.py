@@ -176,14 +176,18 @@ def border(self:Checkpoints, tick=False):
 
 @patch
 def after_batch(self:Checkpoints):
+    "The border after a step"
     if self.iter+1<self.n_iter: self.border()
 
 @patch
-def after_epoch(self:Checkpoints): self.border(tick=True) # when history, strip and log have got what belongs to the tick
+def after_epoch(self:Checkpoints):
+    "The border after a tick's last step"
+    self.border(tick=True) # when history, strip and log have got what belongs to the tick
 
 # %% ../nbs/40_callbacks.ipynb #e081382a
 @patch
 def before_fit(self:Checkpoints):
+    "Look what is there, and listen to signals"
     self.saved,self.stop,self.clock,self.last = None,0,monotonic(),next(iter(checkpoints(self.path)), None)
     self.release()
     if current_thread() is not main_thread(): return # only the main thread hears signals
@@ -227,6 +231,7 @@ def save(self:Checkpoints):
 
 @patch
 def after_fit(self:Checkpoints):
+    "Save the end, and raise what the signal asked for"
     stop = self.agreed()
     try:
         if (self.at_end or stop) and self.saved!=self.images_seen: self.save()
@@ -306,6 +311,7 @@ def row(self:Log)->dict: # See `log_columns`
 
 @patch
 def after_epoch(self:Log):
+    "Write the row of this tick"
     if self.learn.rank or self.images_seen==self.first: return
     self.rows.append(self.row())
     try:

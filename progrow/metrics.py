@@ -197,6 +197,7 @@ def due(self:MetricsCallback)->bool:
 
 @patch
 def after_epoch(self:MetricsCallback):
+    "Judge, if it is time"
     if not self.due(): return
     e = evaluate(self.learn, self.images, self.metrics, self.n, self.network, self.learn.seed)
     self.rows.append(dict(kimg=self.images_seen/1000, resolution=self.state.resolution, n=e.settings['n'], values=e.values, floors=e.floors))

@@ -123,11 +123,17 @@ def _columns(self:ProgressiveLearner):
 
 # %% ../nbs/41_train.ipynb #99a0a7ca
 @patch
-def to_fp32(self:ProgressiveLearner): return self.to_precision('fp32') # Both networks in float32
+def to_fp32(self:ProgressiveLearner):
+    "Both networks in float32"
+    return self.to_precision('fp32')
 @patch
-def to_bf16(self:ProgressiveLearner): return self.to_precision('bf16') # Both networks in bfloat16
+def to_bf16(self:ProgressiveLearner):
+    "Both networks in bfloat16"
+    return self.to_precision('bf16')
 @patch
-def to_fp16(self:ProgressiveLearner): return self.to_precision('fp16') # Both networks in float16, with loss scaling
+def to_fp16(self:ProgressiveLearner):
+    "Both networks in float16, with loss scaling"
+    return self.to_precision('fp16')
 @patch
 def to_precision(self:ProgressiveLearner, name:str):
     "Compute in another number format from now on; see `Precision`"
