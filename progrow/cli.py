@@ -108,6 +108,7 @@ def _go_on(args):
 def _plain_warnings(name):
     "Warnings as one line each"
     with warnings.catch_warnings():
+        warnings.simplefilter('default', UserWarning) # files that were left out are news for everybody
         warnings.showwarning = lambda message, category, *_: issubclass(category, (DeprecationWarning, FutureWarning)) or _say(f'{name}: warning: {_one_line(message)}', 0)
         yield
 

@@ -153,20 +153,20 @@ class _LevelPatches:
     def __init__(self, images, i, is_last, n_patches, generator, device, pmap):
         self.images,self.i,self.is_last,self.device,self.pmap = images,i,is_last,device,pmap
         n,r = len(images),images.shape[-1]>>i
-        self.corners = torch.cat([patch_corners(min(4096, n-a), r, n_patches, generator).short() for a in range(0, n, 4096)])  # kept in two bytes each
+        self.corners = torch.empty(n, n_patches, 2, dtype=torch.int16)
+        for c in self.corners.split(4096): c.copy_(patch_corners(len(c), r, n_patches, generator))
         self.mean,self.std = 0.,1.
         chunk = 16 if device.type=='cpu' else 512  # images; 16 keep a core's work in its cache
         self.spans = [(a, min(a+chunk, n)) for a in range(0, n, chunk)]
-        w = torch.tensor([b-a for a,b in self.spans]).double().view(-1,1,1)/n
-        m,v = torch.empty(2, len(w), 147)
+        w = torch.tensor([b-a for a,b in self.spans]).double()[:,None]/n
+        m,v = torch.empty(2, len(w), 3, dtype=torch.float64)
         def moments(k):
-            p = self.cut(self.spans[k])
-            m[k] = p.mean(0)
-            v[k] = p.sub_(m[k].to(device)).square_().mean(0)
+            p,channel = self.cut(self.spans[k]),lambda x: x.mean(0).view(3,49).mean(1)
+            mean = channel(p)
+            m[k],v[k] = mean.cpu(),channel(p.sub_(mean.repeat_interleave(49)).square_()).cpu()
         pmap(moments, range(len(w)))
-        m,v = (o.double().view(-1,3,49) for o in (m, v))
-        mean = (w*m).sum((0,2))/49
-        var = (w*(v+(m-mean[:,None])**2)).sum((0,2))/49
+        mean = (w*m).sum(0)
+        var = (w*(v+(m-mean)**2)).sum(0)
         self.mean,self.std = (o.float().view(3,1,1).to(device) for o in (mean, _scale(var)))
 
     def cut(self, span): # (images·patches, 147)
@@ -175,9 +175,8 @@ class _LevelPatches:
         if not self.is_last: x = x - pyr_up(pyr_down(x))
         return patches((x-self.mean)/self.std, self.corners[slice(*span)].to(self.device).long()).flatten(1)
 
-    def sorted_shadows(self, directions): # (147, m) -> (m, patches), each row sorted
+    def sorted_shadows(self, directions, out): # (147, m) -> `out` (m, patches), each row sorted
         k = self.corners.shape[1]
-        out = directions.new_empty(directions.shape[1], len(self.images)*k)
         def project(span): torch.mm(directions.T, self.cut(span).T, out=out[:,span[0]*k:span[1]*k])
         self.pmap(project, self.spans)
         if self.device.type=='cpu': self.pmap(np.ndarray.sort, out.numpy())
@@ -206,13 +205,16 @@ def sliced_wasserstein(
     if min(n_patches, n_directions, n_repeats)<1: raise ValueError(f"got n_patches={n_patches}, n_directions={n_directions}, n_repeats={n_repeats}: give at least 1 of each")
     device = torch.device(device or next((x.device for x in (fake, real) if isinstance(x, Tensor)), 'cpu'))
     g,swd = torch.Generator().manual_seed(seed), {}
+    n,m = len(real)*n_patches,n_directions*n_repeats
+    room = torch.empty(2, min(m, max(1, max_memory//(2*4*n))), n, device=device)  # shadows; a row is a direction
     with _workers(device) as pmap:
         for i,r in enumerate(sizes):
             sets = [_LevelPatches(x, i, r==sizes[-1], n_patches, g, device, pmap) for x in (real, fake)]
-            directions,total = random_directions(n_directions*n_repeats, generator=g).to(device), 0.
-            for d in directions.split(max(1, max_memory//(2*4*len(real)*n_patches)), dim=1):
-                total += sets[0].sorted_shadows(d).sub_(sets[1].sorted_shadows(d)).abs_().mean(1).sum().item()
-            swd[r] = 1e3*total/directions.shape[1]
+            directions,total = random_directions(m, generator=g).to(device), 0.
+            for d in directions.split(room.shape[1], dim=1):
+                a,b = (s.sorted_shadows(d, o[:d.shape[1]]) for s,o in zip(sets, room))
+                total += a.sub_(b).abs_().mean(1).sum().item()
+            swd[r] = 1e3*total/m
     return {**swd, 'mean': sum(swd.values())/len(swd)}
 
 # %% ../nbs/44_swd.ipynb #91952c76
