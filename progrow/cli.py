@@ -476,7 +476,7 @@ def evaluate(
       progrow evaluate run
       progrow evaluate run --metrics swd,fd,pr --network lite0 --out judged.json"""
     from progrow.metrics import evaluate
-    e = evaluate(_generator(file, device), _pictures_of(file) if images is None else images, metrics.split(','), n, network, seed, psi)
+    e = evaluate(_generator(file, device), _pictures_of(file) if images is None else images, metrics.split(','), n, network, seed, psi, progress=None if sys.stdout.isatty() else False)
     print(e)
     if out: e.save(out)
 

@@ -33,14 +33,17 @@ class Sides:
         fake, # uint8, the same shape
         network:FeatureNetwork|None=None, # For metrics on features
         generator:nn.Module|None=None, # For metrics that draw by themselves
-        seed:int=0 # For metrics that draw
-    ): self.real,self.fake,self.network,self.generator,self.seed = real,fake,network,generator,seed
+        seed:int=0, # For metrics that draw
+        progress:bool|None=None # Show a bar while the network looks; None: from 1000 pictures on
+    ): self.real,self.fake,self.network,self.generator,self.seed,self.progress = real,fake,network,generator,seed,progress
     @property
     def name(self): return self.network.name # `'FID'` for the literature's network
     @cached_property
-    def real_features(self): return extract(self.network, self.real, progress=False) # (n, d)
+    def judge(self): return self.network and (self.name, sum(p.double().abs().sum().item() for p in self.network.parameters())) # which network it was
     @cached_property
-    def fake_features(self): return extract(self.network, self.fake, progress=False) # (n, d)
+    def real_features(self): return extract(self.network, self.real, progress=self.progress) # (n, d)
+    @cached_property
+    def fake_features(self): return extract(self.network, self.fake, progress=self.progress) # (n, d)
     @property
     def fake_logits(self): return self.network.head(self.fake_features.to(next(self.network.parameters()).device)) # (n, classes)
 
@@ -117,7 +120,8 @@ def evaluate(
     seed:int=0, # Of the latent vectors, of the choice of reals, and of metrics that draw
     psi:float=1., # Truncation, for generators that know it
     batch_size:int=64, # Pictures drawn at once
-    cache=True, # Where floors are kept: True for `$PROGROW_CACHE` or `~/.cache/progrow`, a folder, or False
+    cache=True, # Where floors and features of reals are kept: True for `$PROGROW_CACHE` or `~/.cache/progrow`, a folder, or False
+    progress:bool|None=None # Show a bar while a network looks at pictures; None: from 1000 pictures on
 )->Evaluation: # A table with the floor beside every number
     "Judge a generator. `ValueError` for unknown metrics, images of another size, or a metric without its network"
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
@@ -128,7 +132,8 @@ def evaluate(
     images = image_pyramid(images, resolution)
     real,other = _two_heaps(images, resolution, n, seed)
     fake = to_uint8(sample_images(G, len(real), seed, psi, resolution=resolution, batch_size=batch_size)).cpu().numpy()
-    sides = Sides(real, fake, network, G, seed)
+    sides = Sides(real, fake, network, G, seed, progress)
+    if {'fd','kd','pr'} & set(metrics) and cache is not False: _remember_reals(sides, digest(images), cache)
     values = {m:evaluators[m][0](sides) for m in metrics}
     floors = _floors(metrics, sides, other, digest(images), cache)
     settings = dict(generator=name, images=str(images.source), digest=digest(images), resolution=resolution, n=len(real), seed=seed, psi=psi, network=network and network.name, metrics=metrics)
@@ -156,15 +161,22 @@ def _floors(metrics, sides, other, digest, cache):
     "What the second heap of reals gets, out of the cache where it is there"
     res,found = {},None
     for m in metrics:
-        key = json.dumps([m, digest, len(other), other.shape[1:], sides.seed, sides.network and sides.name, version('progrow')])
+        key = json.dumps([m, digest, len(other), other.shape[1:], sides.seed, sides.judge, version('progrow')])
         path = _cache_folder(cache)/'floors'/f'{blake2b(key.encode(), digest_size=12).hexdigest()}.json' if cache is not False else None
         if path and path.exists(): res[m] = json.loads(path.read_text()); continue
-        found = found or Sides(sides.real, other, sides.network, None, sides.seed)
+        found = found or Sides(sides.real, other, sides.network, None, sides.seed, sides.progress)
         if 'real_features' in vars(sides): found.real_features = sides.real_features # looked at already
         res[m] = evaluators[m][0](found)
         if path:
             with atomic_write(path) as f: f.write(json.dumps(res[m]).encode())
     return res
+
+def _remember_reals(sides, digest, cache):
+    "What the network sees in the reals, out of the cache where it is there"
+    key = json.dumps([digest, sides.real.shape, sides.seed, sides.judge])
+    path = _cache_folder(cache)/'features'/f'{blake2b(key.encode(), digest_size=12).hexdigest()}.npy'
+    if path.exists(): sides.real_features = torch.from_numpy(np.load(path)); return
+    with atomic_write(path) as f: np.save(f, sides.real_features.numpy())
 
 def _cache_folder(cache): return Path(os.environ.get('PROGROW_CACHE') or '~/.cache/progrow' if cache is True else cache).expanduser()
 

@@ -58,6 +58,9 @@ def test_features_metrics_have_names_of_their_network_and_look_once():
     e = evaluate(Reals(images), images, ('fd','kd','is','pr'), n=100, network=net)
     assert list(e.table.index)==['FD-Colours','KD-Colours x1000','IS-Colours','precision','recall']
     assert net.calls==300 and e.settings['network']=='FD-Colours' # real, fake and other, each once
+    evaluate(Reals(images), images, ('fd','pr'), n=100, network=net); assert net.calls==400 # the fakes; reals and floors are kept
+    with torch.no_grad(): net.w += 1 # another network of the same name
+    evaluate(Reals(images), images, 'fd', n=100, network=net); assert net.calls==700
     net.name = 'FID'
     assert list(evaluate(Reals(images), images, ('fd','kd','is'), n=100, network=net).table.index)==['FID','KID x1000','IS']
 
