@@ -1,7 +1,7 @@
 "Packaging for progrow. Every value comes from settings.ini: edit that file, not this one."
 from configparser import ConfigParser
 from pathlib import Path
-from setuptools import setup, find_packages
+from setuptools import setup, find_namespace_packages
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=['='])
@@ -21,7 +21,7 @@ setup(
     name=lib, version=cfg['version'], description=cfg['description'],
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     author=cfg['author'], author_email=cfg['author_email'], license=licences[cfg['license']], keywords=cfg['keywords'], url=cfg['git_url'],
-    packages=find_packages(include=[lib, f'{lib}.*']), include_package_data=True, zip_safe=False,  # MANIFEST.in says which data
+    packages=find_namespace_packages(include=[lib, f'{lib}.*'], exclude=['*.__pycache__']), include_package_data=True, zip_safe=False,  # MANIFEST.in says which data
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(), extras_require={k: cfg.get(f'{k}_requirements', '').split() for k in ('dev','video','metrics','lite')},
     entry_points={'nbdev': [f'{lib}={lib}._modidx:d'],  # lets nbdev link names to our pages

@@ -330,6 +330,7 @@ class AverageGradients(Callback):
         grads = [p.grad for p in self.model.parameters() if p.grad is not None] # of the player whose turn it is
         if self.learn.world==1 or not grads: return
         grads += [o for o in [getattr(self.learn, 'step_loss', None)] if o is not None] # all must find the loss finite, or none
+        grads += [b for n,b in self.model.named_buffers() if n=='generator.w_avg'] # a style generator's running average is linear: its mean is that of the whole batch
         flat = torch.cat([g.flatten() for g in grads])
         dist.all_reduce(flat)
         for g,mean in zip(grads, (flat/self.learn.world).split([g.numel() for g in grads])): g.copy_(mean.view_as(g))

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['commands', 'OnOff', 'parser', 'command', 'overview', 'main', 'data', 'train', 'options', 'resume', 'sample', 'grid',
-           'interpolate', 'evaluate', 'info']
+           'mix', 'interpolate', 'evaluate', 'info']
 
 # %% ../nbs/82_cli.ipynb #0bda566f
 import argparse, ast, inspect, os, shlex, signal, sys, warnings
 from contextlib import contextmanager
 from collections import Counter
 from difflib import get_close_matches
-from json import dumps
+from json import dumps, loads
 from pathlib import Path
 from fastcore.docments import docments
 import progrow
@@ -185,8 +185,9 @@ def train(
     *,
     path:Path='run', # Folder for all that comes out; an unfinished run with the same settings in it is gone on with
     resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32
-    schedule:str='minutes', # minutes, paper, official or stylegan; with options: official:gpus=8,total_kimg=5000
-    loss:str='wgan-gp', # wgan-gp, lsgan or non-saturating; with options: wgan-gp:target=750
+    config:str=None, # A to F: networks, loss and schedule of a row of StyleGAN's table 1, where no flag says otherwise
+    schedule:str=None, # minutes, paper, official or stylegan; with options: official:gpus=8,total_kimg=5000; left out: minutes
+    loss:str=None, # wgan-gp, lsgan or non-saturating; with options: wgan-gp:target=750; left out: wgan-gp
     conditional:bool=False, # Learn to draw by class; the pictures need labels
     labels:str=None, # "folders": a class per sub-folder; left out: those of a dataset.json, if any
     precision:str='fp32', # fp32, bf16, or fp16 for GPUs without bf16
@@ -212,9 +213,10 @@ def train(
 ):
     "Train a generator on pictures, from 4x4 pixels up"
     from progrow.train import fit_progressive
-    given = {k:v for k,v in locals().items() if v is not None and k not in ('fit_progressive','schedule','quiet')}
-    schedule,sizes = _schedule(schedule, resolution)
-    with _log_lines(quiet): learn = fit_progressive(**{**sizes, **given}, schedule=schedule)
+    given = {k:v for k,v in locals().items() if v is not None and k not in ('fit_progressive','config','schedule','quiet')}
+    row = _row(config)
+    schedule,sizes = _schedule(schedule or row.get('schedule', 'minutes'), resolution)
+    with _log_lines(quiet): learn = fit_progressive(**{**row, **sizes, **given, 'schedule':schedule})
     if not dry_run: _done(learn, path)
 
 # %% ../nbs/82_cli.ipynb #34c66909
@@ -231,6 +233,10 @@ examples:
       how long would that take here, and does it fit?
   progrow train animals.zip --labels folders --conditional
       a generator that is told what to draw
+  progrow train photos --resolution 256 --config F --dry-run
+      StyleGAN, as published
+  progrow train --config F --schedule minutes:start_resolution=8
+      StyleGAN, small
   torchrun --nproc-per-node 8 -m progrow.cli train photos --resolution 256 --schedule official:gpus=8
       eight GPUs"""
 
@@ -257,6 +263,12 @@ def _schedule(text, resolution):
     known = ['gpus', *(k for k in GrowthSchedule.__dataclass_fields__ if k!='resolution')]
     if odd := [k for k in opts if k not in known]: raise ValueError(f"the schedule {name!r} has no option {odd[0]!r}: its options are {', '.join(known)}")
     return GrowthSchedule.named(name, resolution or 32, **opts),{k:v for k,v in pick_schedule(name, resolution)[1].items() if k!='group_size'}
+
+def _row(config):
+    "What a configuration says, for `fit_progressive`"
+    if config is None: return {}
+    from progrow.style import style_config
+    return style_config(config)
 
 def _done(learn, path):
     "Say what there is now"
@@ -304,10 +316,10 @@ def resume(
 
 # %% ../nbs/82_cli.ipynb #9d15363d
 def _generator(path, device):
-    "The generator in a file, a checkpoint or the folder of a run"
+    "The generator in a file, a checkpoint or the folder of a run, or the shipped one of that name"
     import torch
-    from progrow.checkpoint import load_checkpoint, load_generator
-    path,device = Path(path),device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    from progrow.checkpoint import load_checkpoint, load_generator, shipped_file
+    path,device = path if path.exists() else shipped_file(path),device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: torch.empty(0, device=device)
     except (RuntimeError, AssertionError): raise ValueError(f"device {device!r} is not there: leave --device out, or take cpu") from None
     if path.is_dir():
@@ -336,11 +348,9 @@ def _read(path):
 # %% ../nbs/82_cli.ipynb #aadd2a65
 def _from_checkpoint(saved):
     "The averaged generator of a run, up to the largest resolution that is fully faded in"
-    from progrow.checkpoint import generator_networks
+    from progrow.checkpoint import generator_networks, network_class
     config,state = dict(saved['settings']['generator']),_state(saved)
-    network = config.pop('network')
-    if network not in generator_networks: raise ValueError(f"this run trains a {network}, this progrow knows {', '.join(generator_networks)}: export the generator where it was trained")
-    generator = generator_networks[network](**config)
+    generator = network_class(config.pop('network'), generator_networks, 'this run')(**config)
     generator.load_state_dict({k.removeprefix('averaged.'):v for k,v in saved['model'].items() if k.startswith('averaged.')})
     generator.resolution = state.resolution if state.alpha==1 else state.resolution//2
     return generator.eval().requires_grad_(False)
@@ -356,13 +366,14 @@ def _schedule_of(saved):
 # %% ../nbs/82_cli.ipynb #a74b652a
 @command
 def sample(
-    file:Path, # Generator, checkpoint, or folder of a run
+    file:Path, # Generator, checkpoint, folder of a run, or a generator that comes with progrow: avatars-progan, avatars-stylegan
     *,
     n:int=16, # Pictures
     seed:int=0, # Of the latent vectors: the same seed draws the same pictures, the first ones whatever n is
     labels:str=None, # Classes to draw, in turn, like 3 or 0-4,7; left out: all in turn, where there are classes
     resolution:int=None, # Side in pixels; left out: the generator's own
     psi:float=1., # Truncation, for generators that know it
+    noise:str=None, # random, fixed or off, for style generators; left out: fixed
     out:Path='samples.png', # A .png for one grid, or a folder for a file per picture
     device:str=None # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
 ):
@@ -370,18 +381,26 @@ def sample(
 
     examples:
       progrow sample run
-      progrow sample generator.pt --n 100 --seed 7 --out pictures"""
+      progrow sample generator.pt --n 100 --seed 7 --out pictures
+      progrow sample avatars-stylegan --psi 0.7"""
     from progrow.explore import draw, random_latents
     from progrow.images import save_images
     if n<1: raise ValueError(f"--n must be 1 or more, got {n}")
     G = _generator(file, device)
-    x = draw(G, random_latents(n, G.latent_dim, seed), _in_turn(labels, n, G), psi, resolution)
+    x = draw(G, random_latents(n, G.latent_dim, seed), _in_turn(labels, n, G), psi, resolution, **_noise(noise, seed))
     if out.suffix.lower()=='.png': save_images(x, out)
     else:
         for i,o in enumerate(x): save_images(o, out/f'{i:0{max(4, len(str(n-1)))}}.png')
     print(f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}')
 
 # %% ../nbs/82_cli.ipynb #6d5fa22e
+def _noise(noise, seed):
+    "What `draw` needs to know; random noise comes from the seed too"
+    if noise is None: return {}
+    import torch
+    torch.manual_seed(seed)
+    return dict(noise=noise)
+
 def _numbers(text):
     "`0-2,7` -> [0, 1, 2, 7]"
     try: numbers = [i for o in text.split(',') for a,_,b in [o.partition('-')] for i in range(int(a), int(b or a)+1)]
@@ -399,7 +418,7 @@ def _in_turn(labels, n, G):
 # %% ../nbs/82_cli.ipynb #cd401a10
 @command
 def grid(
-    file:Path, # Generator, checkpoint, or folder of a run
+    file:Path, # Generator, checkpoint, folder of a run, or a generator that comes with progrow: avatars-progan, avatars-stylegan
     *,
     rows:int=None, # Rows; left out: one per class (at most 32), or 4 where there are no classes
     cols:int=8, # Pictures in a row
@@ -407,6 +426,7 @@ def grid(
     labels:str=None, # Classes to draw, a row each, like 3 or 0-4,7; left out: all
     resolution:int=None, # Side in pixels; left out: the generator's own
     psi:float=1., # Truncation, for generators that know it
+    noise:str=None, # random, fixed or off, for style generators; left out: fixed
     out:Path='grid.png', # File to write
     device:str=None # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
 ):
@@ -423,19 +443,47 @@ def grid(
     if rows<1 or cols<1: raise ValueError(f"a grid needs 1 row and 1 column or more, got {rows} and {cols}")
     z = random_latents(cols if classes else rows*cols, G.latent_dim, seed)
     if classes: z,classes = z.repeat(rows, 1),[o for o in classes for _ in range(cols)]
-    save_images(draw(G, z, classes, psi, resolution), out, rows)
+    save_images(draw(G, z, classes, psi, resolution, **_noise(noise, seed)), out, rows)
     print(f'{rows} rows of {cols} pictures: {out}')
+
+# %% ../nbs/82_cli.ipynb #a7be0bbb
+@command
+def mix(
+    file:Path, # Style generator, checkpoint, folder of a run, or a generator that comes with progrow: avatars-stylegan
+    *,
+    styles:str='coarse,middle,fine', # What a row takes from the pictures above, row by row in turn: coarse, middle or fine
+    rows:int=3, # Pictures that take
+    cols:int=6, # Pictures that give
+    seed:int=0, # Of the latent vectors
+    label:int=None, # The class of all pictures, for generators with classes
+    psi:float=1., # Truncation
+    out:Path='mixed.png', # File to write
+    device:str=None # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
+):
+    """Mix styles: pictures at the left with styles of those above
+
+    examples:
+      progrow mix avatars-stylegan
+      progrow mix run --styles coarse --rows 5"""
+    from progrow.explore import mixing_grid, random_latents
+    from progrow.images import save_images
+    if rows<1 or cols<1: raise ValueError(f"a grid needs 1 row and 1 column or more, got {rows} and {cols}")
+    G,given = _generator(file, device),styles.split(',')
+    z = random_latents(rows+cols, G.latent_dim, seed)
+    save_images(mixing_grid(G, z[:rows], z[rows:], [given[i%len(given)] for i in range(rows)], psi, label), out)
+    print(f'{rows} rows, {cols} columns: {out}')
 
 # %% ../nbs/82_cli.ipynb #e4b9594f
 @command
 def interpolate(
-    file:Path, # Generator, checkpoint, or folder of a run
+    file:Path, # Generator, checkpoint, folder of a run, or a generator that comes with progrow: avatars-progan, avatars-stylegan
     *,
     out:Path='walk.gif', # A .gif, or an .mp4 (pip install 'progrow[video]')
     n_points:int=4, # Pictures that a walk passes
     frames:int=80, # Pictures in all
     fps:float=20., # Frames per second
     loop:bool=True, # Come back to the first picture
+    space:str='z', # Where the walk leads: z, along arcs, or w, straight, for style generators
     rows:int=1, # Walks below each other
     cols:int=1, # Walks beside each other
     seed:int=0, # Of the pictures passed
@@ -452,14 +500,14 @@ def interpolate(
       progrow interpolate faces.pt --n-points 10 --frames 600 --fps 30 --out faces.mp4"""
     from progrow.explore import interpolate, save_animation
     G = _generator(file, device)
-    pictures = interpolate(G, n_points, frames, seed, _in_turn(labels, n_points, G), psi, resolution, loop, rows, cols)
+    pictures = interpolate(G, n_points, frames, seed, _in_turn(labels, n_points, G), psi, resolution, loop, rows, cols, space)
     save_animation(pictures, out, fps, scale)
     print(f'{frames} frames: {out}')
 
 # %% ../nbs/82_cli.ipynb #2646a8aa
 @command
 def evaluate(
-    file:Path, # Generator, checkpoint, or folder of a run
+    file:Path, # Generator, checkpoint, folder of a run, or a generator that comes with progrow: avatars-progan, avatars-stylegan
     images:str=None, # Pictures to compare with; left out: those of the run
     *,
     metrics:str='swd,ms-ssim', # Some of swd, swd-quick, ms-ssim, fd, kd, is, pr, ppl, with commas
@@ -491,7 +539,7 @@ def _pictures_of(run):
 # %% ../nbs/82_cli.ipynb #75f7a12d
 @command
 def info(
-    what:Path, # Generator, checkpoint, folder of a run, or a source of pictures
+    what:Path, # Generator (also one that comes with progrow), checkpoint, folder of a run, or a source of pictures
     *,
     json:bool=False # Print JSON
 ):
@@ -500,12 +548,19 @@ def info(
     examples:
       progrow info run
       progrow info generator.pt --json"""
-    from progrow.checkpoint import checkpoints
-    if what.is_dir() and checkpoints(what): facts = _checkpoint_facts(what)
+    from progrow.checkpoint import checkpoints, shipped_generators
+    if not what.exists() and str(what) in shipped_generators(): facts = _shipped_facts(what)
+    elif what.is_dir() and checkpoints(what): facts = _checkpoint_facts(what)
     elif what.is_dir() and ((what/'checkpoints').is_dir() or (what/'generator.pt').exists()): facts = _run_facts(what)
     elif what.suffix=='.pt': facts = _file_facts(what)
     else: facts = _source_facts(what)
     _report(facts, json)
+
+def _shipped_facts(name):
+    "A generator that comes with progrow: where it is from, and how good"
+    from progrow.checkpoint import shipped_file
+    beside = loads(shipped_file(name).with_suffix('.json').read_text())
+    return {**_file_facts(shipped_file(name)), **{k:beside[k] for k in ('pictures','licence','images_seen','judged','versions')}}
 
 # %% ../nbs/82_cli.ipynb #7bb5078e
 def _file_facts(path):

@@ -102,7 +102,7 @@ class StepCost(NamedTuple):
 # %% ../nbs/34_cost.ipynb #54934d0c
 def step_cost(
     generator:nn.Module, # Called as `G(z, labels, resolution=, alpha=)`
-    discriminator:nn.Module, # Called as `D(images, alpha=)`
+    discriminator:nn.Module, # Called as `D(images, labels, alpha=)`; labels only where the generator has classes
     loss:Loss, # What both want
     resolution:int, # Side of the images, in pixels
     batch_size:int=1, # Images
@@ -112,16 +112,18 @@ def step_cost(
     "Count one critic step and one generator step on copies without content: nothing is computed, nothing is allocated"
     if precision not in dtypes: raise ValueError(f"precision={precision!r}: take one of {', '.join(dtypes)}")
     if batch_size<1: raise ValueError(f"batch_size must be 1 or more images, got {batch_size}")
-    G,D,loss,half = on_meta(generator),on_meta(discriminator),deepcopy(loss),HalfPrecision(None if precision=='fp32' else dtypes[precision])
+    G,D,loss,half = on_meta(generator).train(),on_meta(discriminator).train(),deepcopy(loss),HalfPrecision(None if precision=='fp32' else dtypes[precision])
+    if getattr(G, 'mixing', 0): G.mixing = 1. # the dearest step
     n_classes = getattr(G, 'num_classes', 0)
+    given = (torch.empty(batch_size, n_classes, device='meta'),) if n_classes else ()
     def draw():
-        z,labels = (torch.empty(batch_size, k, device='meta') for k in (G.latent_dim, n_classes))
-        with half: return G(z, labels if n_classes else None, resolution=resolution, alpha=alpha).float()
+        with half: return G(torch.empty(batch_size, G.latent_dim, device='meta'), *given, resolution=resolution, alpha=alpha).float()
     def judge(images):
-        with half: return D(images, alpha=alpha).float()
-    with Meter() as critic: _critic_step(loss, draw, judge)
-    D.zero_grad(); D.requires_grad_(False)
-    with Meter() as gen: loss.generator_loss(judge, draw()).backward()
+        with half: return D(images, *given, alpha=alpha).float()
+    with torch.random.fork_rng(devices=[]):
+        with Meter() as critic: _critic_step(loss, draw, judge)
+        D.zero_grad(); D.requires_grad_(False)
+        with Meter() as gen: loss.generator_loss(judge, draw()).backward()
     return StepCost(critic.flops+gen.flops, max(critic.peak, gen.peak), critic.peak, gen.peak, critic.traffic+gen.traffic)
 
 def _critic_step(loss, draw, judge):

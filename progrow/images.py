@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['figure_style', 'from_uint8', 'to_uint8', 'check_images', 'image_grid', 'Picture', 'show_images', 'save_images',
-           'Frames', 'still']
+           'Frames', 'slide', 'still']
 
 # %% ../nbs/10_images.ipynb #6c96dd2a
-import base64, html, io, math, os, warnings
+import base64, html, io, json, math, os, warnings
+from itertools import product
 from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
@@ -134,6 +135,14 @@ def _pillow(x):
     u = to_uint8(x).cpu().numpy()
     return Image.fromarray(u[0] if len(u)==1 else u.transpose(1,2,0).copy())
 
+def _write(path, data):
+    "Write `data` to `path` in one step, making its folder"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try: tmp.write_bytes(data); os.replace(tmp, path)
+    finally: tmp.unlink(missing_ok=True)
+    return path
+
 # %% ../nbs/10_images.ipynb #70ec3246
 def show_images(
     images, # See `check_images`
@@ -149,15 +158,6 @@ def show_images(
     if scale<1: raise ValueError(f"scale is a number of screen pixels per pixel, at least 1, got {scale}")
     big = x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     return Picture(_pillow(image_grid(big, rows, gap)), alt or f"{n} {'image' if n==1 else 'images'} of {h}x{w}")
-
-# %% ../nbs/10_images.ipynb #c3664d56
-def _write(path, data):
-    "Write `data` to `path` in one step, making its folder"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try: tmp.write_bytes(data); os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
-    return path
 
 # %% ../nbs/10_images.ipynb #d41b8c9e
 def save_images(
@@ -185,10 +185,11 @@ _img = '<img alt="{alt}" data-label="{label}" src="{src}" style="grid-area:1/1;w
 _script = ("const f=this.closest('figure'),o=[...f.querySelectorAll('img')];o.forEach((p,i)=>p.style.visibility=i==this.value?'visible':'hidden');"
            "const l=o[this.value].dataset.label;f.querySelector('output').value=l;this.setAttribute('aria-valuetext',l)")
 
-def _webp(pic, pixels):
+def _webp(pic, pixels, bits=8, **effort):
     "A Pillow image as a data URI: lossless for pixel pictures, else the smaller of lossless and quality 85"
-    bufs = []
-    for kw in [dict(lossless=True)] + ([] if pixels else [dict(quality=85)]):
+    bufs,most = [],2**bits-1
+    if pixels and bits<8: pic = pic.point(lambda v: round(round(v*most/255)*255/most))
+    for kw in [dict(lossless=True, **effort)] + ([] if pixels else [dict(quality=85)]):
         bufs.append(io.BytesIO()); pic.save(bufs[-1], 'webp', **kw)
     return 'data:image/webp;base64,' + base64.b64encode(min((b.getvalue() for b in bufs), key=len)).decode()
 
@@ -202,28 +203,49 @@ def _draw(o, box, dpi):
 
 # %% ../nbs/10_images.ipynb #3e3ac152
 class Frames:
-    "A slider over pictures drawn beforehand, which needs no kernel: it works in Jupyter, in a page and offline"
+    "A slider, or several, over pictures drawn beforehand, which needs no kernel: it works in Jupyter, in a page and offline"
     def __init__(self,
-        draw_or_frames, # A function of one value, or the list of what it would return: matplotlib figures, Pillow images, `show_images`, or tensors that `image_grid` takes
-        values, # The stops of the slider
-        name:str='value', # Stands beside the slider
-        start:int=0, # Index of the stop shown first; -1 is the last
+        draw_or_frames, # A function of one value per slider, or the list of what it would return: matplotlib figures, Pillow images, `show_images`, or tensors that `image_grid` takes
+        values, # The stops of the slider; or a dict of several sliders, name -> stops, whose last changes fastest in a list of frames
+        name:str='value', # Stands beside the slider; not used where `values` has names
+        start=0, # Index of the stop shown first; -1 is the last; for several sliders also a dict, name -> index
         width:int=480, # Most pixels across; figures are not enlarged beyond their own
         dpi:int=80, # Dots per inch of matplotlib figures
+        bits:int=8, # Kept of each colour of pixel pictures: 5, invisible on most screens, about halves what they take
     ):
-        self.values,self.name,self.width = list(values),name,width
-        n = len(self.values)
-        if not n: raise ValueError("Frames needs at least one value to stop at, got none")
-        if not -n<=start<n: raise ValueError(f"start is an index into the {n} values, got {start}")
-        self.start,self.images = start%n,_drawn(draw_or_frames, self.values, dpi)
+        if not 1<=bits<=8: raise ValueError(f"bits is how much is kept of the 8 of each colour, got {bits}")
+        self.sliders,self.width,self.bits = _sliders(values, name, start),width,bits
+        self.name = ' × '.join(self.sliders)
+        self.values,self.start = _combined(self.sliders)
+        self.images = _drawn(draw_or_frames, self.values, dpi, several=len(self.sliders)>1)
 
     def __repr__(self): return f'Frames({self.name!r}, {len(self.values)} stops)'
 
-# %% ../nbs/10_images.ipynb #7c0f3513
-def _drawn(draw_or_frames, values, dpi):
+# %% ../nbs/10_images.ipynb #35375fdd
+def _sliders(values, name, start):
+    "Each slider by its name: its stops, and the index of the first one shown"
+    stops = {str(k):list(v) for k,v in (values if isinstance(values, dict) else {name:values}).items()}
+    if not stops or not all(stops.values()): raise ValueError("Frames needs at least one value to stop at, got none")
+    starts = start if isinstance(start, dict) else dict.fromkeys(stops, start)
+    if odd := [k for k in starts if k not in stops]: raise ValueError(f"start has {odd[0]!r}, and the sliders are {', '.join(stops)}")
+    for k,i in starts.items():
+        if not -len(stops[k])<=i<len(stops[k]): raise ValueError(f"start is an index into the {len(stops[k])} values, got {i}")
+    return {k:(v, starts.get(k, 0)%len(v)) for k,v in stops.items()}
+
+def _combined(sliders):
+    "All combinations of the stops of several sliders, and the index of the first one shown"
+    if len(sliders)==1: return next(iter(sliders.values()))
+    at = 0
+    for stops,i in sliders.values(): at = at*len(stops)+i
+    return list(product(*(stops for stops,_ in sliders.values()))), at
+
+def _label(v): return f'{v:g}' if isinstance(v, float) else str(v)
+
+def _drawn(frames, values, dpi, several=False):
     "One Pillow image per value, the figures all cut to the same frame"
     out = []
-    for o in map(draw_or_frames, values) if callable(draw_or_frames) else draw_or_frames:
+    if callable(draw := frames): frames = (draw(*v) if several else draw(v) for v in values)
+    for o in frames:
         if isinstance(o, Picture): o = o.image
         if not isinstance(o, (Figure, Image.Image, Tensor, np.ndarray)):
             raise TypeError(f"Frames shows matplotlib figures, Pillow images or image tensors, got {_kind(o)} at stop {len(out)}. Does the function return its figure?")
@@ -234,16 +256,16 @@ def _drawn(draw_or_frames, values, dpi):
     box = Bbox.union(boxes).padded(.05) if boxes else None
     return [_draw(o, box, dpi) for o in out]
 
-# %% ../nbs/10_images.ipynb #22d27e7d
+# %% ../nbs/10_images.ipynb #7c0f3513
 @patch
 def _repr_html_(self:Frames):
     "The slider as a self-contained piece of HTML"
     pixels = [o.width<=self.width and not getattr(o, 'smooth', False) for o in self.images]
     most = max(o.width for o in self.images)
     width = self.width//most*most if all(pixels) else min(self.width, most) # whole screen pixels per pixel
-    labels = [html.escape(f'{v:g}' if isinstance(v, float) else str(v)) for v in self.values]
-    name = html.escape(self.name)
-    pictures = '\n'.join(_img.format(alt=f'{name}: {l}', label=l, src=_webp(o, p), see='visible' if i==self.start else 'hidden', pixel=';image-rendering:pixelated' if p else '')
+    if len(self.sliders)>1: return _several(self, all(pixels), width)
+    labels,name = [html.escape(_label(v)) for v in self.values],html.escape(self.name)
+    pictures = '\n'.join(_img.format(alt=f'{name}: {l}', label=l, src=_webp(o, p, self.bits), see='visible' if i==self.start else 'hidden', pixel=';image-rendering:pixelated' if p else '')
                          for i,(o,p,l) in enumerate(zip(self.images, pixels, labels)))
     return _html.format(width=width, pictures=pictures, name=name, last=len(labels)-1, start=self.start, label=labels[self.start],
                         digits=max(map(len, labels)), script=_script)
@@ -255,6 +277,78 @@ def save(self:Frames,
 )->Path: # The file
     "Save the slider as a page of its own, which any browser opens without a network"
     return _write(Path(path), f'<!doctype html>\n<meta charset="utf-8">\n<title>{html.escape(self.name)}</title>\n{self._repr_html_()}\n'.encode())
+
+# %% ../nbs/10_images.ipynb #cdee1f44
+_sheet = """<figure class="pg-frames" style="max-width:{width}px;margin:1em 0">
+<div style="position:relative;overflow:hidden;aspect-ratio:{w}/{h}">
+<img alt="{alt}" data-columns="{columns}" src="{src}" style="position:absolute;left:-{left}00%;top:-{top}00%;width:{columns}00%;height:{rows}00%;max-width:none;margin:0{pixel}">
+</div>
+<div style="display:grid;grid-template-columns:max-content minmax(0,1fr) max-content;gap:.2em .6em;align-items:center">
+{controls}
+</div>
+</figure>"""
+_control = ('<label style="display:contents"><span>{name}</span><input type="range" min="0" max="{last}" value="{start}" aria-label="{name}" aria-valuetext="{label}" autocomplete="off" '
+            'data-labels="{labels}" style="min-width:0;width:100%" oninput="{script}"><output style="min-width:{digits}ch;text-align:right">{label}</output></label>')
+_choose = ("const f=this.closest('figure'),a=[...f.querySelectorAll('input')],p=f.querySelector('img'),c=p.dataset.columns;let k=0;"
+           "p.alt=a.map(o=>{k=k*(+o.max+1)+(+o.value);const l=JSON.parse(o.dataset.labels)[o.value];o.nextElementSibling.value=l;o.setAttribute('aria-valuetext',l);"
+           "return o.getAttribute('aria-label')+': '+l}).join(', ');p.style.left=-(k%c)*100+'%';p.style.top=-Math.floor(k/c)*100+'%'")
+
+def _on_one_sheet(images, pixels):
+    "All pictures on one, each as wide as the widest; and the size of a place"
+    w = max(o.width for o in images)
+    images = [o if o.width==w else o.resize((w, round(o.height*w/o.width)), Image.NEAREST if pixels else Image.LANCZOS) for o in images]
+    h = max(o.height for o in images)
+    cols = math.ceil(math.sqrt(len(images)*h/w))
+    rows = math.ceil(len(images)/cols)
+    if max(cols*w, rows*h)>16383: raise ValueError(f"{len(images)} pictures of {h}x{w} are too many for one sheet of 16383x16383 pixels: take fewer stops, or smaller pictures")
+    sheet = Image.new('RGBA' if any(o.mode=='RGBA' for o in images) else 'RGB', (cols*w, rows*h))
+    for i,o in enumerate(images): sheet.paste(o, (i%cols*w, i//cols*h))
+    return sheet, w, h
+
+def _several(frames, pixels, width):
+    "The HTML of several sliders"
+    sheet,w,h = _on_one_sheet(frames.images, pixels)
+    columns,controls,alt = sheet.width//w,[],[]
+    for name,(stops,i) in frames.sliders.items():
+        labels = [_label(v) for v in stops]
+        alt.append(f'{name}: {labels[i]}')
+        controls.append(_control.format(last=len(stops)-1, start=i, script=_choose, digits=max(map(len, labels)),
+                                        **{k:html.escape(v) for k,v in (('name',name), ('label',labels[i]), ('labels',json.dumps(labels)))}))
+    return _sheet.format(width=width, w=w, h=h, alt=html.escape(', '.join(alt)), columns=columns, rows=sheet.height//h, left=frames.start%columns, top=frames.start//columns,
+                         src=_webp(sheet, pixels, frames.bits, quality=100, method=6), pixel=';image-rendering:pixelated' if pixels else '', controls='\n'.join(controls))
+
+# %% ../nbs/10_images.ipynb #9eff1ea9
+def slide(
+    draw, # A function of one value per slider, which returns what `Frames` can show
+    values, # As for `Frames`: stops, or a dict of several sliders
+    name:str='value', # Stands beside the slider
+    live:bool=False, # Draw when a slider moves, which needs a running notebook, rather than beforehand
+    **settings # `start`, `width`, `dpi` and `bits` of `Frames`
+): # `Frames`; where it is live, a box of ipywidgets
+    "Sliders over what a function draws: the same call for a page and for a notebook that runs"
+    return _live(draw, values, name, **settings) if live else Frames(draw, values, name, **settings)
+
+def _live(draw, values, name, start=0, width=480, dpi=80, bits=8):
+    import ipywidgets as w
+    kw,controls = dict(style={'description_width':'initial'}, layout={'width':f'{width}px'}),[]
+    for k,(stops,i) in _sliders(values, name, start).items():
+        if all(isinstance(o, float) for o in stops) and len(set(stops))>1:
+            controls.append(w.FloatSlider(stops[i], min=min(stops), max=max(stops), step=(max(stops)-min(stops))/100, description=k, **kw))
+        else: controls.append(w.SelectionSlider(options=[(_label(o), o) for o in stops], index=i, description=k, **kw))
+    picture,problem = w.Image(format='png'),w.Output()
+    def show(change=None):
+        problem.outputs = ()
+        with problem: picture.value = _png(draw(*(o.value for o in controls)), width, dpi)
+    for o in controls: o.observe(show, 'value')
+    picture.value = _png(draw(*(o.value for o in controls)), width, dpi)
+    return w.VBox([picture, *controls, problem])
+
+def _png(drawn, width, dpi):
+    "What a drawing function returned as the bytes of a PNG, pixel pictures enlarged up to `width`"
+    pic, = _drawn([drawn], [0], dpi)
+    if not getattr(pic, 'smooth', False) and (k := width//pic.width)>1: pic = pic.resize((k*pic.width, k*pic.height), Image.NEAREST)
+    buf = io.BytesIO(); pic.save(buf, 'png')
+    return buf.getvalue()
 
 # %% ../nbs/10_images.ipynb #f9cea127
 def still(

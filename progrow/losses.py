@@ -24,7 +24,6 @@ def official_scale(
     if full_resolution<r: raise ValueError(f"full_resolution={full_resolution} is smaller than the images, {r}: give the size that the run ends with, or None")
     return r/full_resolution
 
-# %% ../nbs/31_losses.ipynb #5ebc0df7
 def input_gradient(
     scores:Tensor, # (n,) scores of `images`
     images:Tensor, # (n, c, h, w), requires grad
@@ -177,15 +176,30 @@ class NonSaturating(Loss):
     "The non-saturating loss with an R1 penalty (StyleGAN, configurations B to F)"
     r1:float=10. # Weight γ of the penalty
     full_resolution:int|None=None # See `gradient_penalty`
+    r1_every:int=1 # Critic steps from one penalty to the next; each weighs as many times γ
+
+    def __post_init__(self):
+        if not self.r1>=0: raise ValueError(f"r1 must be 0 (no penalty) or more, got {self.r1}")
+        if not self.r1_every>=1 or self.r1_every%1: raise ValueError(f"r1_every must be a whole number of critic steps, 1 or more, got {self.r1_every}")
+        self.r1_every,self._step = int(self.r1_every),0 # steps since the last penalty
 
     def discriminator_terms(self, D, real:Tensor, fake:Tensor, mix:Tensor|None=None):
-        x = real.detach().requires_grad_(self.r1>0)
+        gamma = self.r1*self.r1_every if self._step==0 or real.is_meta else 0.
+        x = real.detach().requires_grad_(gamma>0)
         scores = D(x)
         loss = F.softplus(-scores).mean()
-        yield loss + self.r1/2*_squared_length(scores, x, self.full_resolution, _slope_scale(D)) if self.r1 else loss
+        yield loss + gamma/2*_squared_length(scores, x, self.full_resolution, _slope_scale(D)) if gamma else loss
         yield F.softplus(D(fake)).mean()
+        if not real.is_meta: self._step = (self._step+1) % self.r1_every # a step that breaks off does not count
 
     def generator_loss(self, D, fake:Tensor) -> Tensor: return F.softplus(-D(fake)).mean()
+
+# %% ../nbs/31_losses.ipynb #e7779cc8
+@patch
+def state_dict(self:NonSaturating) -> dict: return {'r1_step':self._step} if self.r1_every>1 else {}
+@patch
+def load_state_dict(self:NonSaturating, state:dict):
+    Loss.load_state_dict(self, state); self._step = int(state.get('r1_step', 0))
 
 # %% ../nbs/31_losses.ipynb #2e4e0c12
 class AuxiliaryClassifier:

@@ -117,7 +117,7 @@ def evaluate(
     metrics=('swd','ms-ssim'), # Names in `evaluators`
     n:int=2048, # Pictures on each side; half of the set if it has fewer
     network=None, # `'inception'`, `'lite0'` or a `FeatureNetwork`, for fd, kd, is and pr
-    seed:int=0, # Of the latent vectors, of the choice of reals, and of metrics that draw
+    seed:int=0, # Of the latent vectors and a style generator's noise, of the choice of reals, and of metrics that draw
     psi:float=1., # Truncation, for generators that know it
     batch_size:int=64, # Pictures drawn at once
     cache=True, # Where floors and features of reals are kept: True for `$PROGROW_CACHE` or `~/.cache/progrow`, a folder, or False
@@ -131,7 +131,7 @@ def evaluate(
     G,resolution,name = _generator(generator)
     images = image_pyramid(images, resolution)
     real,other = _two_heaps(images, resolution, n, seed)
-    fake = to_uint8(sample_images(G, len(real), seed, psi, resolution=resolution, batch_size=batch_size)).cpu().numpy()
+    fake = to_uint8(_draw(G, len(real), seed, psi, resolution, batch_size)).cpu().numpy()
     sides = Sides(real, fake, network, G, seed, progress)
     if {'fd','kd','pr'} & set(metrics) and cache is not False: _remember_reals(sides, digest(images), cache)
     values = {m:evaluators[m][0](sides) for m in metrics}
@@ -148,6 +148,13 @@ def _generator(g):
     if isinstance(g, nn.Module): return g,g.resolution,type(g).__name__
     net = load_generator(Path(g)/'generator.pt' if Path(g).is_dir() else g)
     return net,net.resolution,Path(g).name
+
+def _draw(G, n, seed, psi, resolution, batch_size):
+    "Pictures from a seed; a style generator draws new noise for each, as it is meant to be judged"
+    device = next(G.parameters()).device
+    with torch.random.fork_rng([device] if device.type=='cuda' else []):
+        torch.manual_seed(seed)
+        return sample_images(G, n, seed, psi, resolution=resolution, batch_size=batch_size, **({'noise':'random'} if hasattr(G, 'synthesis') else {}))
 
 def _two_heaps(images, resolution, n, seed):
     "uint8 arrays of `n` pictures each, without a picture in common"

@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['LayerEnd', 'StyleStart', 'StyleBlock', 'StyleGenerator', 'BlurBlock', 'StyleDiscriminator', 'style_config']
 
-# %% ../nbs/61_style.ipynb #c3b0b858
+# %% ../nbs/61_style.ipynb #9d9dbb2d
 from functools import partial
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
 from .equalized import Equalized, EqualizedConv2d
 from .fade_in import fade, upsample
-from .losses import NonSaturating
 from .networks import (Discriminator, DiscriminatorBlock, Generator, _level, channel_noise, conv2d_downsample, feature_maps,
                               leaky_relu, one_hot_labels, resolutions, upsample_conv2d)
 from .pixelnorm import pixel_norm
@@ -36,7 +35,7 @@ class LayerEnd(nn.Module):
         x = leaky_relu(x + bias.to(x.dtype).view(-1, 1, 1))
         return pixel_norm(x) if self.adain is None else self.adain(x, w)
 
-# %% ../nbs/61_style.ipynb #19895ab1
+# %% ../nbs/61_style.ipynb #ef2d306e
 class StyleStart(nn.Module):
     "The 4x4 block: a learned constant (or a latent vector painted onto a map, as in ProGAN), then a convolution"
     def __init__(self,
@@ -52,11 +51,13 @@ class StyleStart(nn.Module):
         self.conv = EqualizedConv2d(nf, nf)
         self.end0,self.end1 = LayerEnd(nf, 4, **end),LayerEnd(nf, 4, **end)
 
-    def forward(self, w:Tensor, noise:str, randn) -> Tensor: # (n, 2, w_dim) -> (n, nf, 4, 4)
-        if self.constant is None: x,bias = torch.einsum('nc,ocij->noij', w[:,0], self.dense.scaled_weight),self.dense.bias
-        else: x,bias = self.constant.expand(len(w), -1, -1, -1),self.bias
-        x = self.end0(x, bias, w[:,0], noise, randn)
-        return self.end1(F.conv2d(x, self.conv.scaled_weight, padding=1), self.conv.bias, w[:,1], noise, randn)
+# %% ../nbs/61_style.ipynb #a8686680
+@patch
+def forward(self:StyleStart, x:None, w:Tensor, noise:str, randn) -> Tensor: # nothing, (n, 2, w_dim) -> (n, nf, 4, 4)
+    if self.constant is None: x,bias = torch.einsum('nc,ocij->noij', w[:,0], self.dense.scaled_weight),self.dense.bias
+    else: x,bias = self.constant.expand(len(w), -1, -1, -1),self.bias
+    x = self.end0(x, bias, w[:,0], noise, randn)
+    return self.end1(F.conv2d(x, self.conv.scaled_weight, padding=1), self.conv.bias, w[:,1], noise, randn)
 
 # %% ../nbs/61_style.ipynb #b629bad2
 class StyleBlock(nn.Module):
@@ -75,7 +76,7 @@ class StyleBlock(nn.Module):
         x = self.end0(blur(upsample_conv2d(x, self.conv0.scaled_weight)), self.conv0.bias, w[:,0], noise, randn)
         return self.end1(F.conv2d(x, self.conv1.scaled_weight, padding=1), self.conv1.bias, w[:,1], noise, randn)
 
-# %% ../nbs/61_style.ipynb #a08456e9
+# %% ../nbs/61_style.ipynb #84ac88cf
 class StyleGenerator(nn.Module):
     "StyleGAN's generator: called as `Generator`, at any resolution up to its own (StyleGAN, section 2, figure 1b)"
     def __init__(self,
@@ -102,6 +103,7 @@ class StyleGenerator(nn.Module):
         self.n_layers = 2*len(self.resolutions)
         self._build(image_channels, [feature_maps(r, fmap_base, fmap_max) for r in self.resolutions], constant_input, styles, noise, mapping_layers, w_dim)
 
+# %% ../nbs/61_style.ipynb #67b55a62
 @patch
 def _build(self:StyleGenerator, image_channels, nf, constant_input, styles, noise, mapping_layers, w_dim):
     self.mapping = MappingNetwork(self.latent_dim, w_dim, mapping_layers, num_classes=self.num_classes)
@@ -112,7 +114,7 @@ def _build(self:StyleGenerator, image_channels, nf, constant_input, styles, nois
     self.to_rgb = nn.ModuleDict({str(r): EqualizedConv2d(o, image_channels, ks=1, gain=1) for r,o in zip(self.resolutions, nf)})
     self.register_buffer('w_avg', torch.zeros(w_dim))
 
-# %% ../nbs/61_style.ipynb #84ac88cf
+# %% ../nbs/61_style.ipynb #1cd716c3
 @patch
 def synthesis(self:StyleGenerator,
     w:Tensor, # (n, n_layers, w_dim), or fewer layers for a smaller resolution
@@ -125,12 +127,11 @@ def synthesis(self:StyleGenerator,
     last,old,x = _level(self.resolutions, resolution or self.resolution),None,None
     for i,r in enumerate(map(str, self.resolutions[:last+1])):
         if i and i==last and alpha!=1: old = upsample(self.to_rgb[str(self.resolutions[i-1])](x))
-        styles = w[:,2*i:2*i+2]
-        x = self.blocks[r](x, styles, noise, randn) if i else self.blocks[r](styles, noise, randn)
+        x = self.blocks[r](x, w[:,2*i:2*i+2], noise, randn)
     new = self.to_rgb[r](x)
     return new if old is None else fade(old, new, alpha)
 
-# %% ../nbs/61_style.ipynb #67b55a62
+# %% ../nbs/61_style.ipynb #f97ae763
 @patch
 def per_layer(self:StyleGenerator,
     w:Tensor # (n, w_dim), or (n, n_layers, w_dim)
@@ -139,16 +140,6 @@ def per_layer(self:StyleGenerator,
     L,d = self.n_layers,len(self.w_avg)
     if w.shape[1:] not in ((d,), (L,d)): raise ValueError(f"w must be (n, {d}) or (n, {L}, {d}) style vectors, got {tuple(w.shape)}: make them with generator.mapping(z)")
     return w if w.ndim==3 else w[:,None].expand(-1, L, -1)
-
-@patch
-def truncate(self:StyleGenerator,
-    w:Tensor, # (n, w_dim) or (n, n_layers, w_dim)
-    psi:float=0.7, # 1 changes nothing, 0 gives the average style to all
-    cutoff:int|None=None # Layers that are truncated, from the first; None: all
-)->Tensor: # (n, n_layers, w_dim)
-    "Pull styles towards their average (StyleGAN, section 2 and appendix B)"
-    w = self.per_layer(w)
-    return torch.cat([torch.lerp(self.w_avg.to(w.dtype), w[:,:cutoff], psi), w[:,len(w[0]) if cutoff is None else cutoff:]], 1)
 
 @patch
 def mix(self:StyleGenerator,
@@ -161,7 +152,18 @@ def mix(self:StyleGenerator,
     w,w2 = torch.broadcast_tensors(self.per_layer(w), self.per_layer(w2))
     return torch.cat([w[:,:crossover], w2[:,crossover:]], 1)
 
-# %% ../nbs/61_style.ipynb #06ac071c
+@patch
+def truncate(self:StyleGenerator,
+    w:Tensor, # (n, w_dim) or (n, n_layers, w_dim)
+    psi:float=0.7, # 1 changes nothing, 0 gives the average style to all
+    cutoff:int|None=None # Layers that are truncated, from the first; None: all
+)->Tensor: # (n, n_layers, w_dim)
+    "Pull styles towards their average (StyleGAN, section 2 and appendix B)"
+    w,cutoff = self.per_layer(w),self.n_layers if cutoff is None else cutoff
+    if cutoff<0: raise ValueError(f"cutoff is a number of layers, counted from the first, got {cutoff}: take 0 to {self.n_layers}, or None for all")
+    return torch.cat([torch.lerp(self.w_avg.to(w.dtype), w[:,:cutoff], psi), w[:,cutoff:]], 1)
+
+# %% ../nbs/61_style.ipynb #2d147022
 @patch
 def forward(self:StyleGenerator,
     z:Tensor|None=None, # (n, latent_dim) latent vectors, or None where `w` is given
@@ -177,8 +179,8 @@ def forward(self:StyleGenerator,
     randn=torch.randn # Draws what is random here, called as `randn(n, ..., device=)`
 )->Tensor: # (n, image_channels, resolution, resolution), about in [-1, 1]
     "Draw pictures"
-    if (z is None)==(w is None): raise ValueError("give latent vectors z or styles w, one of the two")
-    if (z2 is None)!=(crossover is None): raise ValueError("mixing takes both z2 and crossover")
+    if (z is None)==(w is None): raise ValueError(f"give latent vectors z or styles w, one of the two; got {'neither' if z is None else 'both'}")
+    if (z2 is None)!=(crossover is None): raise ValueError(f"mixing takes both z2 and crossover, got only {'crossover' if z2 is None else 'z2'}")
     layers = 2*(1+_level(self.resolutions, resolution or self.resolution))
     if w is None:
         w = self.mapping(z, labels)
@@ -203,7 +205,7 @@ class BlurBlock(DiscriminatorBlock):
         x = channel_noise(leaky_relu(self.conv0(channel_noise(x, noise))), noise)
         return leaky_relu(conv2d_downsample(blur(x), self.conv1.scaled_weight, self.conv1.bias))
 
-# %% ../nbs/61_style.ipynb #d65196f7
+# %% ../nbs/61_style.ipynb #bc21166c
 class StyleDiscriminator(Discriminator):
     "ProGAN's discriminator with blurred downsampling; a label chooses its score (StyleGAN, section 2 and appendix C)"
     block,scores_and_logits = BlurBlock,None # it does not tell classes
@@ -219,18 +221,19 @@ class StyleDiscriminator(Discriminator):
         del self.config['pool_before_activation']
         self.config['num_classes'] = self.num_classes = num_classes
 
-    def forward(self,
-        images:Tensor, # (n, image_channels, r, r) in [-1, 1]; the resolution is read off them
-        labels=None, # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
-        alpha:float=1., # Weight of the newest block, from 0 to 1
-        noise=0. # See `channel_noise`
-    )->Tensor: # (n,) scores, higher for pictures that look real
-        "Judge pictures, each as one of its class (Mescheder et al. 2018)"
-        out = self.outputs(images, alpha, noise)
-        labels = one_hot_labels(labels, len(images), self.num_classes, out)
-        return (out*labels).sum(1) if self.num_classes else out[:,0]
+@patch
+def forward(self:StyleDiscriminator,
+    images:Tensor, # (n, image_channels, r, r) in [-1, 1]; the resolution is read off them
+    labels=None, # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
+    alpha:float=1., # Weight of the newest block, from 0 to 1
+    noise=0. # See `channel_noise`
+)->Tensor: # (n,) scores, higher for pictures that look real
+    "Judge pictures, each as one of its class (Mescheder et al. 2018)"
+    out = self.outputs(images, alpha, noise)
+    labels = one_hot_labels(labels, len(images), self.num_classes, out)
+    return (out*labels).sum(1) if self.num_classes else out[:,0]
 
-# %% ../nbs/61_style.ipynb #bc21166c
+# %% ../nbs/61_style.ipynb #3ce7ff06
 _changes = dict(B=dict(mapping_layers=0, styles=False, constant_input=False, noise=False, mixing=0.), C=dict(mapping_layers=8, styles=True),
                 D=dict(constant_input=True), E=dict(noise=True), F=dict(mixing=0.9))
 
@@ -240,7 +243,7 @@ def style_config(
     **others # Arguments of `progressive_learner` to change: `schedule`, `loss`, `latent_dim`, ...
 )->dict: # Arguments for `progressive_learner`
     "A row of the paper's table 1: networks, loss and schedule (StyleGAN, section 2.1 and appendix C)"
-    if config not in (known := 'ABCDEF'): raise ValueError(f"config must be one of {', '.join(known)}, got {config!r}")
+    if config not in tuple(known := 'ABCDEF'): raise ValueError(f"config must be one of {', '.join(known)}, got {config!r}")
     sizes = {} if resolution is None else dict(resolution=resolution)
     if config=='A': return {**dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp', schedule='official'), **sizes, **others}
     switches = {}

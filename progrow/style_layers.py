@@ -13,7 +13,7 @@ from .equalized import EqualizedLinear
 from .networks import _check_latents, leaky_relu, one_hot_labels
 from .pixelnorm import pixel_norm
 
-# %% ../nbs/60_style_layers.ipynb #f0e9c77a
+# %% ../nbs/60_style_layers.ipynb #d6b63ebb
 class MappingNetwork(nn.Module):
     "From latent vectors z to styles w: eight layers that learn a hundred times more slowly than the rest (StyleGAN, section 2 and appendix C)"
     def __init__(self,
@@ -24,6 +24,7 @@ class MappingNetwork(nn.Module):
         num_classes:int=0 # Classes of the labels; 0 for none
     ):
         super().__init__()
+        if n_layers<0: raise ValueError(f"n_layers must be 0 or more, got {n_layers}")
         self.latent_dim,self.num_classes = latent_dim,num_classes
         ni = 2*latent_dim if num_classes else latent_dim
         self.w_dim = (w_dim or latent_dim) if n_layers else ni
@@ -40,14 +41,15 @@ class MappingNetwork(nn.Module):
         for layer in self.layers: x = leaky_relu(layer(x))
         return x
 
-# %% ../nbs/60_style_layers.ipynb #1c48fd18
+# %% ../nbs/60_style_layers.ipynb #b0da6082
 def adain(
     x:Tensor, # (n, c, h, w) features
     scale:Tensor, # (n, c): what each map is multiplied by, once its standard deviation is 1
     bias:Tensor, # (n, c): what is added then
     eps:float=1e-8 # Added to the variance, so that a constant map stays finite
-)->Tensor: # Same shape; map i of each image has the mean `bias[i]` and the standard deviation `scale[i]`
+)->Tensor: # Same shape; map i of each image has the mean `bias[i]` and the standard deviation `|scale[i]|`
     "Adaptive instance normalisation: forget each map's mean and size, and set new ones (StyleGAN, equation 1)"
+    if x.ndim!=4: raise ValueError(f"adain takes features of shape (n, c, h, w), got {tuple(x.shape)}")
     n,c,h,w = x.shape
     if scale.shape!=(n,c) or bias.shape!=(n,c): raise ValueError(f"scale and bias must be ({n}, {c}), one number per image and map; got {tuple(scale.shape)} and {tuple(bias.shape)}")
     return F.batch_norm(x.reshape(1, n*c, h, w), None, None, scale.flatten().to(x.dtype), bias.flatten().to(x.dtype), training=True, eps=eps).view(n, c, h, w)
@@ -66,7 +68,7 @@ class AdaIN(nn.Module):
         scale,bias = self.style(w).chunk(2, dim=1)
         return adain(x, 1+scale, bias)
 
-# %% ../nbs/60_style_layers.ipynb #ac42c6dd
+# %% ../nbs/60_style_layers.ipynb #710d2d27
 class NoiseInjection(nn.Module):
     "Add one map of normal noise, at a strength learned for each channel (StyleGAN, section 2)"
     def __init__(self,
@@ -84,10 +86,12 @@ class NoiseInjection(nn.Module):
     )->Tensor: # Same shape
         if noise=='off': return x
         if noise not in ('random','fixed'): raise ValueError(f"noise must be 'random', 'fixed' or 'off', got {noise!r}")
+        if noise=='fixed' and x.shape[2:]!=self.noise.shape[2:]:
+            raise ValueError(f"the noise that is kept is {'x'.join(map(str, self.noise.shape[2:]))}, the features are {'x'.join(map(str, x.shape[2:]))}: build NoiseInjection for that resolution, or take noise='random'")
         added = self.noise if noise=='fixed' else randn(len(x), 1, *x.shape[2:], device=x.device)
         return x + (added*self.strength.view(-1, 1, 1)).to(x.dtype)
 
-# %% ../nbs/60_style_layers.ipynb #0ec07fe4
+# %% ../nbs/60_style_layers.ipynb #5a7b4610
 @cache
 def _binomial(device, dtype):
     with torch.inference_mode(False):
@@ -102,8 +106,8 @@ class _Blur(torch.autograd.Function):
     def backward(ctx, grad): return _Blur.apply(grad)
 
 def blur(
-    x:Tensor # (n, c, h, w) features
+    x:Tensor # (n, c, h, w) features, floating point
 )->Tensor: # Same shape
     "Low-pass filter each map with [1, 2, 1]⊗[1, 2, 1]/16; zeros stand around it (StyleGAN, appendix C)"
-    if x.ndim!=4: raise ValueError(f"blur takes features of shape (n, c, h, w), got {tuple(x.shape)}")
+    if x.ndim!=4 or not x.is_floating_point(): raise ValueError(f"blur takes float features of shape (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")
     return _Blur.apply(x)

@@ -32,7 +32,7 @@ from fastcore.basics import noop, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from .callbacks import AverageGradients, Checkpoints, GrowthBar, Guard, History, Log, SampleStrip, WeightAverage, tracker
-from .checkpoint import (atomic_write, checkpoints, folder_lock, generator_networks, load_checkpoint, load_generator, random_states, save_checkpoint,
+from .checkpoint import (atomic_write, checkpoints, folder_lock, generator_networks, load_checkpoint, load_generator, network_class, random_states, save_checkpoint,
                                 save_generator, set_random_states, settings_differ)
 from .cost import available_memory, check_memory, plan, plan_text, step_cost, weights_memory
 from .data import ImagePyramid, batch_share, builtin_sets, image_pyramid
@@ -271,9 +271,10 @@ def sample_images(
     labels=None, # (n,) whole numbers for generators with classes; None: all classes in turn
     resolution:int|None=None, # Side in pixels; None: the generator's own
     alpha:float=1., # Weight of the newest block
-    batch_size:int|None=None # Pictures drawn at once; None: 64, and fewer above 128x128
+    batch_size:int|None=None, # Pictures drawn at once; None: 64, and fewer above 128x128
+    **kwargs # More for the generator, such as `psi_cutoff` and `noise` of a `StyleGenerator`
 )->Tensor: # (n, c, resolution, resolution), about in [-1, 1]
-    "Draw pictures from a seed"
+    "Draw pictures from a seed, in eval mode: a style generator then takes its kept noise, so that a seed gives one picture"
     if psi!=1 and not hasattr(generator, 'truncate'): raise ValueError(f"psi={psi}, but a {type(generator).__name__} has no truncation: leave psi at 1, or use a style generator")
     if labels is not None and len(labels)!=n: raise ValueError(f"got {len(labels)} labels for {n} pictures: give one per picture")
     if labels is None and getattr(generator, 'num_classes', 0): labels = np.arange(n) % generator.num_classes
@@ -281,8 +282,10 @@ def sample_images(
     z = np.random.default_rng(seed).standard_normal((n, generator.latent_dim), dtype=np.float32) # the first 3 of 5 are those of 3
     z = torch.from_numpy(z).to(next(generator.parameters()).device)
     labels = [None]*len(z.split(batch_size)) if labels is None else torch.as_tensor(labels).split(batch_size)
-    kw = dict(resolution=resolution, alpha=alpha, **({} if psi==1 else {'psi':psi}))
-    return torch.cat([generator(o, l, **kw) for o,l in zip(z.split(batch_size), labels)])
+    kw,training = dict(resolution=resolution, alpha=alpha, **({} if psi==1 else {'psi':psi}), **kwargs),generator.training
+    generator.eval()
+    try: return torch.cat([generator(o, l, **kw) for o,l in zip(z.split(batch_size), labels)])
+    finally: generator.train(training)
 
 @patch
 def sample(self:ProgressiveLearner,
@@ -290,11 +293,12 @@ def sample(self:ProgressiveLearner,
     seed:int=0, # Of the latent vectors: the same seed draws the same persons, at any time of the run
     psi:float=1., # Truncation, for generators that know it
     labels=None, # (n,) whole numbers for generators with classes; None: all in turn
-    resolution:int|None=None # Side in pixels; None: where the run stands, half-faded if it is
+    resolution:int|None=None, # Side in pixels; None: where the run stands, half-faded if it is
+    **kwargs # See `sample_images`
 )->Tensor: # (n, c, resolution, resolution), about in [-1, 1]
     "Pictures of the averaged generator"
     s = self.schedule(self.images_seen)
-    return sample_images(self.model.averaged, n, seed, psi, labels, resolution or s.resolution, 1. if resolution else s.alpha)
+    return sample_images(self.model.averaged, n, seed, psi, labels, resolution or s.resolution, 1. if resolution else s.alpha, **kwargs)
 
 # %% ../nbs/41_train.ipynb #86e4ca6c
 class NoStep(Callback):
@@ -322,6 +326,7 @@ def seconds_per_image(self:ProgressiveLearner,
     "Time a step at every resolution that is still to come, on this machine; no weight moves, and no other callback hears of it"
     if not self.opt: self.create_opt()
     res,step,kept = {},0.,(self.state,self.cbs,self.gan_loss.state_dict())
+    buffers = [(b, b.clone()) for b in self.model.buffers()] # a style generator's average moves without a step
     self.cbs,self.alone = L(),True # other processes do not take part
     self.add_cb(NoStep())
     try:
@@ -333,6 +338,7 @@ def seconds_per_image(self:ProgressiveLearner,
     finally:
         (self.state,self.cbs),self.alone = kept[:2],False
         self.gan_loss.load_state_dict(kept[2])
+        for b,old in buffers: b.copy_(old)
     return res
 
 @patch
@@ -522,7 +528,7 @@ def _tried(make):
 
 # %% ../nbs/41_train.ipynb #7363ea04
 loss_names = {'wgan-gp':WGANGP, 'lsgan':LSGAN, 'non-saturating':NonSaturating}
-network_names = {'Discriminator':Discriminator} # critics that a checkpoint may name; later modules add theirs. Generators: `generator_networks`
+network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics that a checkpoint may name, see `network_class`. Generators: `generator_networks`
 small_networks = dict(latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=2., group_size=4) # for schedule 'minutes'
 full_networks = dict(latent_dim=512, fmap_base=8192, fmap_max=512, average_kimg=10., group_size=4)
 
@@ -539,9 +545,12 @@ def pick_loss(loss, resolution):
     if isinstance(loss, Loss): return deepcopy(loss) # what it remembers is this run's
     name,_,options = loss.partition(':')
     if name not in loss_names: raise ValueError(f"there is no loss {name!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
-    kw = dict(full_resolution=max(1024, resolution)) if name=='non-saturating' else {}
-    try: return loss_names[name](**{**kw, **{k:float(v) for k,v in (o.split('=') for o in options.split(',') if o)}})
-    except (TypeError, ValueError): raise ValueError(f"loss {loss!r}: expected options with numbers, like 'wgan-gp:target=750,penalty=10', of {', '.join(loss_names[name].__dataclass_fields__)}") from None
+    kw,known = dict(full_resolution=max(1024, resolution)) if name=='non-saturating' else {},loss_names[name].__dataclass_fields__
+    try:
+        kw.update({k:float(v) for k,v in (o.split('=') for o in options.split(',') if o)})
+        if kw.keys()-known.keys(): raise ValueError
+    except ValueError: raise ValueError(f"loss {loss!r}: expected options with numbers, like 'wgan-gp:target=750,penalty=10', of {', '.join(known)}") from None
+    return loss_names[name](**kw)
 
 def pick_device(device):
     "A device that is really there; of several processes, each has its own GPU"
@@ -761,7 +770,7 @@ def rebuild(saved, images=None, device=None):
     args.pop('images', None)
     if images is None: raise ValueError("this run learned from images in memory, which a checkpoint does not hold: give the images")
     take = lambda d, known: known[d['name']](**{k:v for k,v in d.items() if k!='name'})
-    build = lambda d, known: known[d['network']](**{k:v for k,v in d.items() if k!='network'})
+    build = lambda d, known: network_class(d['network'], known)(**{k:v for k,v in d.items() if k!='network'})
     for d,k,known in ((s['loss'],'name',{o.__name__:o for o in loss_names.values()}), (s['generator'],'network',generator_networks), (s['discriminator'],'network',network_names)):
         if d[k] not in known: raise ValueError(f"this run has a {d[k]} of its own: make the learner as it was made before, then learn.resume(folder)")
     with torch.random.fork_rng(devices=[]): G,D = build(s['generator'], generator_networks),build(s['discriminator'], network_names)

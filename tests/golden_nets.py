@@ -2,6 +2,7 @@
 from math import floor
 import torch
 from progrow.networks import Discriminator, Generator, resolutions
+from progrow.style import StyleDiscriminator, StyleGenerator
 
 def theirs(resolution):
     "Our layer -> their layer, of G and of D: they count G's blocks upwards, D's downwards"
@@ -27,3 +28,32 @@ def golden_networks(g, prefix='', **kwargs):
 def growth(lod, resolution):
     "Their level of detail -> resolution and alpha"
     return resolution>>floor(lod), 1-(lod-floor(lod))
+
+def golden_style_generator(g):
+    "StyleGAN's G with the weights, noise and average of a golden file; from 128 pixels on the file's doubling convolutions are transposed ones"
+    R,n_layers = int(g['cfg_resolution']),int(g['cfg_mapping_layers'])
+    G = StyleGenerator(R, int(g['cfg_num_channels']), int(g['cfg_latent_size']), int(g['cfg_fmap_base']), int(g['cfg_fmap_max']), int(g['cfg_label_size']),
+                       int(g['cfg_dlatent_size']), n_layers)
+    state = {f'mapping.layers.{i}.{p}': g[f'G.mapping.dense{i}.{p}'] for i in range(n_layers) for p in ('weight','bias')}
+    if G.num_classes: state['mapping.embedding'], = (v for k,v in g.items() if k.startswith('G.mapping.') and '.dense' not in k)
+    for i,r in enumerate(resolutions(R)):
+        state.update({f'to_rgb.{r}.{p}': g[f'G.synthesis.output{i}.{p}'] for p in ('weight','bias')})
+        for k in (0,1): state.update({f'blocks.{r}.{o}':v for o,v in _style_layer(g, 2*i+k, r).items()})
+    G.load_state_dict({'w_avg': torch.tensor(g['w_avg']), **{k: torch.tensor(v) for k,v in state.items()}})
+    return G.eval()
+
+def _style_layer(g, layer, resolution):
+    p,k = f'G.synthesis.layer{layer}.',layer%2
+    res = {f'end{k}.noise.strength':g[p+'apply_noise.weight'], f'end{k}.noise.noise':g[p+'apply_noise.noise'],
+           **{f'end{k}.adain.style.{o}':g[f'{p}style.{o}'] for o in ('weight','bias')}}
+    if not layer: return {**res, 'constant':g[p+'const'], 'bias':g[p+'bias']}
+    conv,w = 'conv' if resolution==4 else f'conv{k}',g[p+'weight']
+    if k==0 and resolution>=128: w = w.swapaxes(0, 1)[:,:,::-1,::-1].copy() # (in, out), and a transposed convolution turns its kernel around
+    return {**res, f'{conv}.weight':w, f'{conv}.bias':g[p+'bias']}
+
+def golden_style_discriminator(g):
+    "StyleGAN's D with the weights of a golden file"
+    R = int(g['cfg_resolution'])
+    D = StyleDiscriminator(R, int(g['cfg_num_channels']), int(g['cfg_fmap_base']), int(g['cfg_fmap_max']), int(g['cfg_label_size']), int(g['cfg_mbstd_group_size']))
+    D.load_state_dict({f'{k}.{p}': torch.tensor(g[f'D.{v}.{p}']) for k,v in theirs(R)[1].items() for p in ('weight','bias')})
+    return D

@@ -6,6 +6,7 @@ import numpy as np, pytest, torch
 from progrow.checkpoint import (atomic_write, checkpoints, folder_lock, load_checkpoint, load_generator, load_tensors, random_states, save_checkpoint, save_generator,
                                 save_tensors, set_random_states, settings_differ)
 from progrow.networks import Discriminator, Generator
+from progrow.style import StyleGenerator
 
 posix = pytest.mark.skipif(os.name!='posix', reason='needs the signals of POSIX')
 
@@ -381,3 +382,17 @@ def test_a_generator_of_an_unknown_network_says_so(tmp_path):
     class Dream(Generator): pass
     path = save_generator(Dream(4, latent_dim=6, fmap_max=8), tmp_path/'g.pt')
     with pytest.raises(ValueError, match='g.pt holds a Dream, this progrow knows Generator'): load_generator(path)
+
+@pytest.mark.parametrize('config', (dict(), dict(styles=False, constant_input=False, noise=False, mapping_layers=0, mixing=0.), dict(num_classes=3, mixing=0.)), ids=str)
+def test_a_style_generator_comes_back_and_draws_the_same(tmp_path, config):
+    G = StyleGenerator(16, latent_dim=6, fmap_max=8, **config).eval()
+    G.w_avg.normal_()
+    labels = torch.tensor([0,1,2]) if config.get('num_classes') else None
+    H,z = load_generator(save_generator(G, tmp_path/'g.pt', resolution=8)),torch.randn(3, 6)
+    assert torch.equal(H(z, labels), G(z, labels, resolution=8)) and torch.equal(H(z, labels, psi=.5), G(z, labels, resolution=8, psi=.5))
+    assert H.config==G.config and torch.equal(H.w_avg, G.w_avg) and not H.training
+
+def test_network_class():
+    from progrow.checkpoint import generator_networks, network_class
+    assert network_class('Generator', generator_networks) is Generator and network_class('StyleGenerator', generator_networks) is StyleGenerator
+    with pytest.raises(ValueError, match='this run holds a Dream, this progrow knows Generator, StyleGenerator: upgrade'): network_class('Dream', generator_networks, 'this run')

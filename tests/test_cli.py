@@ -49,7 +49,7 @@ def test_overview_and_version(capsys):
         out = capsys.readouterr().out
         for k,f in commands.items(): assert re.search(rf'^  {k} +{re.escape(inspect.getdoc(f).splitlines()[0])}$', out, re.M)
     assert main(['--version'])==0 and capsys.readouterr().out==f'progrow {__version__}\n'
-    assert set(commands)=={'data','train','resume','sample','grid','interpolate','evaluate','info'}
+    assert set(commands)=={'data','train','resume','sample','grid','mix','interpolate','evaluate','info'}
 
 @pytest.mark.parametrize('name', commands)
 def test_every_help_page(name, capsys):
@@ -67,7 +67,7 @@ def test_flags_are_those_of_python():
     from progrow.train import fit_progressive, progressive_learner, resume_run
     ours = lambda name: defaults(commands[name])
     for name,fs,extra,left in (
-            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n'}, {'source','generator','discriminator','cbs','kwargs','progress'}),
+            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','schedule','loss'}, {'source','generator','discriminator','cbs','kwargs','progress'}),
             ('resume', [resume_run], {'quiet'}, set()),
             ('data', [avatars, image_pyramid], {'images','preview','json','n','seed','cache'}, {'source','progress','kwargs'}),
             ('interpolate', [save_animation, interpolate], {'file','out','device','frames'}, {'generator','path'})):
@@ -153,6 +153,35 @@ def test_train_refuses(capsys, tmp_path):
         refused(capsys, f'train {words} --path {tmp_path}/r', match)
     assert not (tmp_path/'r'/'generator.pt').exists()
 
+@pytest.mark.parametrize('words,want', [('', ('minutes', 'wgan-gp', 'Generator', 64)), ('--config A', ('official', 'wgan-gp', 'Generator', 512)), ('--config F', ('stylegan', 'non-saturating', 'StyleGenerator', 512)),
+    ('--config F --schedule minutes --loss lsgan', ('minutes', 'lsgan', 'StyleGenerator', 64)), ('--config F --latent-dim 8', ('stylegan', 'non-saturating', 'StyleGenerator', 8)),
+    ('--config D --schedule minutes:start_resolution=8', ('minutes', 'non-saturating', 'StyleGenerator', 64)), ('--schedule official', ('official', 'wgan-gp', 'Generator', 512))])
+def test_config(words, want, monkeypatch, tmp_path):
+    "A row of the table, and flags beside it that change it"
+    from progrow import train
+    from progrow.schedule import GrowthSchedule
+    made = {}
+    def note(path, resume, dry_run, minutes, **kw): made['learn'] = train.progressive_learner(**{**kw, 'fmap_max':kw.get('fmap_max', 8), 'fmap_base':8})
+    monkeypatch.setattr(train, 'fit_progressive', note)
+    schedule,loss,network,latent_dim = want
+    assert main(f'train digits --resolution 8 --device cpu --path {tmp_path} --dry-run {words}'.split())==0
+    learn,opts = made['learn'],{'start_resolution':8} if 'start' in words else {}
+    assert learn.schedule==GrowthSchedule.named(schedule, 8, **opts) and learn.gan_loss==train.pick_loss(loss, 8)
+    assert type(learn.model.generator).__name__==network and learn.model.generator.latent_dim==latent_dim
+    assert getattr(learn.model.generator, 'mixing', 0)==(.9 if 'F' in words else 0)
+
+def test_train_resume_and_draw_with_styles(tmp_path, capsys):
+    words = f'train digits --config F --path {tmp_path}/r --resolution 8 --device cpu --quiet --fmap-base 32 --latent-dim 8 --schedule {few}'
+    assert main(words.split())==0 and main(['resume', f'{tmp_path}/r', '--device', 'cpu', '--quiet'])==0
+    s = json.loads((tmp_path/'r'/'settings.json').read_text())['settings']
+    assert (s['generator']['network'], s['discriminator']['network'], s['loss']['name'])==('StyleGenerator', 'StyleDiscriminator', 'NonSaturating')
+    pictures = []
+    for file in ('r', 'r/checkpoints', 'r/generator.pt'):
+        assert main(f'sample {tmp_path}/{file} --psi 0.5 --device cpu --out {tmp_path}/s.png'.split())==0
+        pictures.append((tmp_path/'s.png').read_bytes())
+    assert len(set(pictures))==1
+    refused(capsys, f'train digits --config G --path {tmp_path}/g', 'config must be one of A, B, C, D, E, F')
+
 def test_official_schedule():
     from progrow.schedule import GrowthSchedule
     schedule,sizes = cli._schedule('official:gpus=8,total_kimg=100', 16)
@@ -223,6 +252,52 @@ def test_evaluate(capsys, tmp_path):
     assert json.loads((tmp_path/'e.json').read_text())['settings']['n']==100
     refused(capsys, 'evaluate plain/generator.pt', 'does not say which pictures')
     refused(capsys, 'evaluate plain digits --metrics fd', 'needs a network')
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    "Untrained generators in the place of those that come with progrow"
+    from progrow import checkpoint
+    from progrow.networks import Generator
+    from progrow.style import StyleGenerator
+    monkeypatch.setattr(checkpoint, 'shipped_folder', tmp_path/'shelf')
+    for k,v in {'plain':Generator, 'simple':Generator, 'styled':StyleGenerator}.items():
+        checkpoint.save_generator(v(16 if k=='styled' else 8, 1, latent_dim=6, fmap_max=8), tmp_path/'shelf'/f'{k}.pt')
+        (tmp_path/'shelf'/f'{k}.json').write_text(json.dumps(dict(pictures='none', licence='free', images_seen=0, judged={}, versions={'torch':'9'}, settings={})))
+
+def test_generators_by_name(capsys, tmp_path, shelf):
+    np.savez(tmp_path/'x.npz', images=np.random.default_rng(0).integers(0, 256, (100,1,16,16), np.uint8))
+    for words in (f'sample styled --n 4 --psi 0.7 --out {tmp_path}/a.png', f'grid styled --rows 2 --cols 2 --psi 0 --out {tmp_path}/b.png',
+                  f'interpolate simple --frames 4 --out {tmp_path}/c.gif', 'evaluate simple digits --metrics swd-quick --n 50', f'evaluate styled {tmp_path}/x.npz --metrics swd-quick --n 50 --psi 0.7'): assert main(words.split())==0
+    assert Image.open(tmp_path/'a.png').size==(32,32)
+    one = np.asarray(Image.open(tmp_path/'b.png')).astype(int)
+    assert abs(one[:16,:16]-one[16:,16:]).max()<=1 # psi 0: the same four times
+    for words in ('', '--styles coarse,fine --rows 4 --cols 2 --psi 0.5'): assert main(f'mix styled --out {tmp_path}/d{len(words)}.png {words}'.split())==0
+    assert Image.open(tmp_path/'d0.png').size==(7*16,4*16)
+    assert main(f'interpolate styled --space w --frames 4 --out {tmp_path}/e.gif'.split())==0
+    capsys.readouterr()
+    assert main(['info', 'styled', '--json'])==0
+    f = json.loads(capsys.readouterr().out)
+    assert (f['network'], f['resolution'], f['licence'], f['settings']['latent_dim'])==('StyleGenerator', 16, 'free', 6)
+    assert main(['info', 'plain', '--json'])==0 and json.loads(capsys.readouterr().out)['kind']=='run' # a folder of that name comes first
+    refused(capsys, f'sample simple --psi 0.5 --out {tmp_path}/x.png', 'no truncation')
+    refused(capsys, f'mix simple --out {tmp_path}/x.png', 'for style generators'); refused(capsys, f'mix styled --styles thick --out {tmp_path}/x.png', 'coarse, middle, fine')
+    refused(capsys, f'sample style --out {tmp_path}/x.png', 'take one of plain, simple, styled')
+    refused(capsys, 'evaluate styled', 'does not say which pictures')
+
+def test_noise(capsys, tmp_path, shelf):
+    from progrow import checkpoint
+    G = checkpoint.load_generator('styled')
+    for m in G.modules():
+        if hasattr(m, 'strength'): m.strength.fill_(.5)
+    checkpoint.save_generator(G, tmp_path/'n.pt')
+    def drawn(words):
+        assert main(f'sample {tmp_path}/n.pt --device cpu --n 4 --out {tmp_path}/n.png {words}'.split())==0
+        return (tmp_path/'n.png').read_bytes()
+    a,fixed,off,other = (drawn(o) for o in ('', '--noise fixed', '--noise off', '--noise random'))
+    assert a==fixed and len({fixed, off, other})==3 and other==drawn('--noise random')
+    assert main(f'grid styled --noise off --out {tmp_path}/g.png'.split())==0
+    refused(capsys, f'sample styled --noise loud --out {tmp_path}/x.png', "'random', 'fixed' or 'off'")
+    refused(capsys, f'sample simple --noise off --out {tmp_path}/x.png', 'style generators')
 
 def test_info(capsys, tmp_path):
     def facts(what):

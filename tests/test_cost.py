@@ -1,5 +1,6 @@
 "Costs that are counted: by hand, against a real step, and against what the operating system saw."
 import os, re, subprocess, sys
+from dataclasses import replace
 from pathlib import Path
 import pytest, torch
 from torch import nn
@@ -8,6 +9,7 @@ from progrow.cost import HalfPrecision, Meter, available_memory, check_memory, o
 from progrow.losses import LSGAN, Loss, NonSaturating, WGANGP
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
+from progrow.style import StyleDiscriminator, StyleGenerator
 
 @pytest.fixture(scope='module')
 def official():
@@ -135,6 +137,53 @@ def test_fades_labels_and_losses_that_want_a_number(small):
             yield s.mean()*float(s.std())
         def generator_loss(self, D, fake): return D(fake).mean()
     assert step_cost(G, D, Curious(), 8, 2).flops>0
+
+# --- style networks
+
+def style(**kw):
+    torch.manual_seed(0)
+    sizes = dict(fmap_base=64, fmap_max=16, num_classes=kw.pop('num_classes', 0))
+    return StyleGenerator(16, latent_dim=8, **sizes, **kw),StyleDiscriminator(16, **sizes)
+
+@pytest.mark.parametrize('classes', (0,3))
+@pytest.mark.parametrize('loss', [NonSaturating(), NonSaturating(r1_every=4), WGANGP()], ids=str)
+def test_a_real_step_of_style_networks_asks_for_what_was_counted(loss, classes):
+    "with mixing, which is counted as if it were in every step"
+    G,D = style(num_classes=classes, mixing=1.)
+    labels = (torch.arange(4)%3,) if classes else ()
+    s,loss = step_cost(G, D, loss, 16, 4),replace(loss)
+    draw,judge = lambda: G(torch.randn(4, 8), *labels),lambda x: D(x, *labels)
+    with Meter() as c: cost._critic_step(loss, draw, judge)
+    D.zero_grad(); D.requires_grad_(False)
+    with Meter() as g: loss.generator_loss(judge, draw()).backward()
+    assert s.flops==c.flops+g.flops
+    assert (s.critic_memory,s.generator_memory)==pytest.approx((c.peak,g.peak), abs=3000)
+
+def test_counting_style_networks_leaves_no_trace_and_does_not_depend_on_chance():
+    G,D = style()
+    G.eval()
+    before,loss = {k:v.clone() for k,v in G.state_dict().items()},NonSaturating(r1_every=4)
+    step_cost(G, D, loss, 16, 4)
+    state = torch.get_rng_state()
+    counts = {step_cost(G, D, loss, 16, 4) for _ in range(8)}
+    assert len(counts)==1 and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k,v in G.state_dict().items()) and G.mixing==.9 and not G.training and loss.state_dict()=={'r1_step':0}
+    assert counts=={step_cost(G.train(), D, loss, 16, 4)}
+
+def test_what_a_step_of_style_networks_costs():
+    G,D = style()
+    c = lambda *args, **kw: step_cost(G, D, NonSaturating(), *args, **kw)
+    assert c(16, 4, .5).memory>c(16, 4).memory>c(8, 4).memory and c(16, 4).memory>c(16, 4, precision='bf16').memory
+    assert c(16, 4).flops==step_cost(G, D, NonSaturating(r1_every=16), 16, 4).flops>step_cost(G, D, NonSaturating(0.), 16, 4).flops
+    assert step_cost(*style(mixing=0.), NonSaturating(), 16, 4).flops<c(16, 4).flops
+    assert weights_memory(G, D).averaged==4*(sum(p.numel() for p in G.parameters())+2*(16+64+256)+8) # noise maps and the average of w
+    with pytest.raises(ValueError, match=r'batch_size=\{..., 16:\d+\}'): check_memory(G, D, NonSaturating(), 16, 16, available=c(16, 16, .5).memory-1)
+    assert check_memory(G, D, NonSaturating(), 16, 16, available=10**9)==pytest.approx(c(16, 16, .5).memory, abs=2000)
+
+def test_official_style_networks_are_counted_without_memory():
+    with torch.device('meta'): G,D,g,d = StyleGenerator(1024),StyleDiscriminator(1024),Generator(1024),Discriminator(1024)
+    a,b = step_cost(G, D, NonSaturating(), 1024, 4),step_cost(g, d, NonSaturating(), 1024, 4)
+    assert b.flops<a.flops<1.2*b.flops and a.memory>b.memory # the same convolutions, and blurs
 
 def test_meta_copies_hold_buffers_too():
     class Net(nn.Module):

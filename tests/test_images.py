@@ -1,12 +1,12 @@
 "Pictures: the two doors between bytes and floats, grids, files, sliders, and what they refuse"
-import math, base64, io, re, stat, warnings
+import math, base64, io, json, re, stat, warnings
 from html.parser import HTMLParser
 import numpy as np, pytest, torch
 import matplotlib
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
 from PIL import Image
-from progrow.images import (to_uint8, from_uint8, check_images, image_grid, show_images, save_images, Picture, Frames, still, figure_style)
+from progrow.images import (to_uint8, from_uint8, check_images, image_grid, show_images, save_images, Picture, Frames, slide, still, figure_style)
 
 @pytest.fixture
 def x(): return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))*2-1
@@ -164,3 +164,77 @@ def test_still_drops_dead_widgets_only():
     a,b,c,d,e = cell['outputs']
     assert view not in a['data'] and 'Run this notebook' in a['data']['text/html']
     assert b=={'data':{'image/png':'p'}}==c and d=={'data':{'text/plain':'t'}} and e=={'text':'x'}
+
+class Sheet:
+    "What a reader of several sliders would see"
+    def __init__(self, h):
+        t = Tags(h); img, = t.all('img')
+        self.inputs,self.img,self.labels = t.all('input'),img,[json.loads(i['data-labels']) for i in t.all('input')]
+        self.sheet = Image.open(io.BytesIO(base64.b64decode(img['src'].removeprefix('data:image/webp;base64,')))).convert('RGB')
+        self.columns = int(img['data-columns'])
+        self.w,self.h = self.sheet.width//self.columns, self.sheet.height//int(re.search(r'height:(\d+)00%', img['style'])[1])
+    def at(self, k):
+        x,y = k%self.columns*self.w, k//self.columns*self.h
+        return np.array(self.sheet.crop((x, y, x+self.w, y+self.h)))
+
+def test_several_sliders_hold_every_combination_exactly(x):
+    stops = {'a <b>':range(5), 'times':[.5,1.], 'flip "it"':['no','yes','x']}
+    def draw(i, k, f): return (x[i]*k).flip(1) if f=='yes' else x[i]*k
+    f = Frames(draw, stops, start={'times':-1, 'flip "it"':1}, width=100)
+    assert len(f.values)==30 and f.values[f.start]==(0,1.,'yes') and repr(f)=="Frames('a <b> × times × flip \"it\"', 30 stops)"
+    s = Sheet(f._repr_html_())
+    assert [(i['min'],i['max'],i['value'],i['aria-label'],i['aria-valuetext']) for i in s.inputs]==[('0','4','0','a <b>','0'), ('0','1','1','times','1'), ('0','2','1','flip "it"','yes')]
+    assert s.labels==[['0','1','2','3','4'], ['0.5','1'], ['no','yes','x']] and s.img['alt']=='a <b>: 0, times: 1, flip "it": yes'
+    for k,v in enumerate(f.values): assert np.array_equal(s.at(k), to_uint8(draw(*v)).permute(1,2,0).numpy())
+    assert f'left:-{f.start%s.columns}00%;top:-{f.start//s.columns}00%' in s.img['style'] and 'pixelated' in s.img['style']
+    assert f._repr_html_()==Frames([draw(*v) for v in f.values], stops, start={'times':1, 'flip "it"':-2}, width=100)._repr_html_()
+
+def test_several_sliders_need_nothing_from_outside(x, tmp_path):
+    f = Frames(lambda i, j: x[[i,j]], {'i':range(5), 'j':range(5)})
+    h = re.sub(r'base64,[^"]+', '', f.save(tmp_path/'s.html').read_text())
+    assert not re.search(r'https?:|//|@import|url\(|<script|<link', h) and '\n\n' not in h
+
+def test_three_hundred_small_pictures_are_light():
+    x = torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))*2-1  # noise, of which nothing can be saved but what is there twice
+    h = Frames(lambda i, j, k: torch.cat([x[i,:,:11], x[j,:,11:22], x[k,:,22:]], 1), dict.fromkeys('ijk', range(7)))._repr_html_()
+    assert len(Sheet(h).labels)==3 and len(h)<150_000
+
+def test_several_sliders_over_figures_and_sizes(x):
+    def draw(k, t):
+        fig,ax = plt.subplots(figsize=(3,2)); ax.plot([0,k]); ax.set_title(t)
+        return fig
+    f = Frames(draw, {'k':[1.,2.], 't':'ab'}); s = Sheet(f._repr_html_())
+    assert len({o.size for o in f.images})==1 and 'pixelated' not in s.img['style'] and not plt.get_fignums()
+    s = Sheet(Frames(lambda r, i: x[i,:,:r,:r], {'r':[4,8], 'i':range(3)})._repr_html_())
+    assert (s.w,s.h)==(8,8) and np.array_equal(s.at(1)[::2,::2], to_uint8(x[1,:,:4,:4]).permute(1,2,0).numpy())
+
+def test_bits_keep_black_and_white(x):
+    h = Frames([x[:1], torch.stack([torch.ones(3,4,4), -torch.ones(3,4,4)])], range(2), bits=5)._repr_html_()
+    a,b = (np.array(o.convert('RGB')) for o in pictures(h))
+    assert set(b.flatten())=={0,255} and len(set(a.flatten()))<=32 and abs(a.astype(int)-to_uint8(x[0]).permute(1,2,0).numpy()).max()<=5
+
+def test_several_sliders_say_what_is_wrong(x):
+    with pytest.raises(ValueError, match='5 pictures and 10 values'): Frames(x, {'a':range(5), 'b':range(2)})
+    with pytest.raises(ValueError, match='at least one value'): Frames(x, {'a':range(5), 'b':[]})
+    with pytest.raises(ValueError, match='at least one value'): Frames(x, {})
+    with pytest.raises(ValueError, match="start has 'c', and the sliders are a, b"): Frames(x, {'a':range(5), 'b':[1]}, start={'c':1})
+    with pytest.raises(ValueError, match='index into the 2 values, got 2'): Frames(x, {'a':range(5), 'b':range(2)}, start={'b':2})
+    with pytest.raises(ValueError, match='too many for one sheet'): Frames(lambda i, j: Image.new('L', (9000,9000)), {'i':range(2), 'j':range(2)})._repr_html_()
+    with pytest.raises(ValueError, match='bits'): Frames(x, range(5), bits=9)
+
+def test_one_named_slider_is_a_slider(x): assert Frames(list(x), {'v':range(5)})._repr_html_()==Frames(list(x), range(5), 'v')._repr_html_()
+
+def test_slide_draws_beforehand_or_live(x):
+    import ipywidgets
+    asked = []
+    def draw(i, k): asked.append((i, k)); return x[i]*k
+    stops = {'i':range(5), 'k':[.5,1.]}
+    assert slide(draw, stops, start={'i':2})._repr_html_()==Frames(draw, stops, start={'i':2})._repr_html_()
+    asked.clear()
+    box = slide(draw, stops, live=True, start={'i':2}, width=24)
+    assert isinstance(box, ipywidgets.Widget) and asked==[(2,.5)]
+    picture,i,k,_ = box.children
+    i.value,k.value = 4,.73  # a float in between
+    assert asked[1:]==[(4,.5),(4,.73)]
+    assert np.array_equal(np.array(Image.open(io.BytesIO(picture.value)))[::3,::3], to_uint8(x[4]*.73).permute(1,2,0).numpy())
+    assert isinstance(slide(lambda v: plt.subplots()[0], [4,8,16], 'resolution', live=True).children[1], ipywidgets.SelectionSlider) and not plt.get_fignums()

@@ -119,6 +119,68 @@ def test_r1_term_of_non_saturating_is_half_gamma():
     a,b = (NonSaturating(r1).discriminator_loss(linear, real, fake) for r1 in (0.,10.))
     close(b-a, 5*w.square().sum(), 1e-4)
 
+# --- R1 now and then
+
+def gradients(loss, times, D=None):
+    "The gradient of each critic step, all with the same critic and pictures"
+    torch.manual_seed(0)
+    D,res = D or Discriminator(8, fmap_base=32, fmap_max=8),[]
+    real,fake = torch.randn(2, 4, 3, 8, 8)
+    for _ in range(times):
+        D.zero_grad(); loss.discriminator_loss(D, real, fake).backward()
+        res.append(torch.cat([p.grad.flatten() for p in D.parameters() if p.grad is not None]))
+    return torch.stack(res)
+
+@pytest.mark.parametrize('k', (2,3,16))
+@pytest.mark.parametrize('full_resolution', (None,1024))
+def test_lazy_r1_pulls_as_much_in_k_steps_but_in_one_of_them(k, full_resolution):
+    every,lazy,never = (gradients(o, 2*k) for o in (NonSaturating(10., full_resolution), NonSaturating(10., full_resolution, k), NonSaturating(0.)))
+    for i in (0,k): close(lazy[i:i+k].sum(0), every[i:i+k].sum(0), 1e-4, 1e-4*every.norm().item())
+    for i in range(2*k):
+        if i%k: assert torch.equal(lazy[i], never[i])
+        else: close(lazy[i]-never[i], k*(every[i]-never[i]), 1e-4, 1e-4*lazy[i].norm().item())
+
+def test_r1_every_step_is_what_it_was_to_the_last_bit():
+    assert torch.equal(gradients(NonSaturating(r1_every=1), 2), gradients(NonSaturating(), 2)) and NonSaturating().state_dict()=={}
+
+def test_lazy_r1_goes_on_from_its_state_in_mid_interval():
+    whole = gradients(NonSaturating(r1_every=5), 12)
+    for n in (1,4,5,7):
+        half = NonSaturating(r1_every=5); gradients(half, n)
+        again = NonSaturating(r1_every=5); again.load_state_dict(json.loads(json.dumps(half.state_dict())))
+        assert again.state_dict()=={'r1_step':n%5} and torch.equal(gradients(again, 12-n), whole[n:])
+
+@pytest.mark.parametrize('world', (2,3,7))
+def test_the_mean_of_equal_steps_is_that_step(world):
+    "what `_agree_on_loss` computes"
+    for n in range(16):
+        loss = NonSaturating(r1_every=16)
+        loss.load_state_dict({'r1_step':(tensor([float(n)]*world, dtype=torch.float64).sum()/world).item()})
+        assert loss.state_dict()=={'r1_step':n}
+
+def test_a_critic_step_that_breaks_off_and_a_generator_step_do_not_count():
+    loss = NonSaturating(r1_every=3)
+    terms = loss.discriminator_terms(linear, pictures(1), pictures(2))
+    next(terms); next(terms); loss.generator_loss(linear, pictures(2)); terms.close()
+    assert loss.state_dict()=={'r1_step':0}
+    loss.discriminator_loss(linear, pictures(1), pictures(2)); assert loss.state_dict()=={'r1_step':1}
+
+def test_where_only_shapes_are_every_step_has_the_penalty_and_none_counts():
+    loss = NonSaturating(r1_every=3)
+    with torch.device('meta'):
+        D,x = Discriminator(4, fmap_max=8),torch.empty(4, 3, 4, 4)
+        for _ in range(2): assert 'Add' in type(next(loss.discriminator_terms(D, x, x)).grad_fn).__name__
+    assert loss.state_dict()=={'r1_step':0}
+
+@pytest.mark.parametrize('kw,says', [(dict(r1_every=0), '1 or more, got 0'), (dict(r1_every=-2), 'got -2'), (dict(r1_every=2.5), 'whole number.*got 2.5'), (dict(r1_every=float('nan')), 'got nan'),
+                                     (dict(r1_every=float('inf')), 'got inf'), (dict(r1=-1.), r'r1 must be 0 \(no penalty\) or more, got -1.0'), (dict(r1=float('nan')), 'got nan')])
+def test_r1_that_makes_no_sense_is_refused(kw, says):
+    with pytest.raises(ValueError, match=says): NonSaturating(**kw)
+
+def test_a_whole_float_is_a_number_of_steps():
+    loss = NonSaturating(r1_every=16.)
+    assert loss.r1_every==16 and type(loss.r1_every) is int and loss==NonSaturating(r1_every=16)
+
 # --- how the trainer uses them
 
 losses = [WGANGP(), WGANGP(full_resolution=16), WGANGP(penalty=0.), LSGAN(), NonSaturating(), NonSaturating(0.)]
