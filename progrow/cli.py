@@ -468,7 +468,7 @@ def mix(
     from progrow.explore import mixing_grid, random_latents
     from progrow.images import save_images
     if rows<1 or cols<1: raise ValueError(f"a grid needs 1 row and 1 column or more, got {rows} and {cols}")
-    G,given = _generator(file, device),styles.split(',')
+    G,given = _generator(file, device),[o.strip() for o in styles.split(',')]
     z = random_latents(rows+cols, G.latent_dim, seed)
     save_images(mixing_grid(G, z[:rows], z[rows:], [given[i%len(given)] for i in range(rows)], psi, label), out)
     print(f'{rows} rows, {cols} columns: {out}')

@@ -10,7 +10,7 @@ __all__ = ['random_latents', 'draw', 'walk_through', 'latent_walk', 'interpolate
 # %% ../nbs/70_explore.ipynb #b2b2534b
 from fractions import Fraction
 from io import BytesIO
-from itertools import count
+from itertools import count, repeat
 from math import sqrt
 from pathlib import Path
 import numpy as np, torch
@@ -49,7 +49,7 @@ def draw(
     labels=None, # (n,) whole numbers, or (n, classes) weights of the classes, for generators with classes
     psi:float=1., # Truncation, for generators that know it; 1: none
     resolution:int|None=None, # Side in pixels; None: the generator's own
-    batch_size:int=64, # Pictures drawn at once
+    batch_size:int|None=None, # Pictures drawn at once; None: 64, and fewer above 128x128
     w:Tensor|None=None, # (n, w_dim) or (n, n_layers, w_dim) styles in place of latent vectors; `labels` are in them already
     **options # For style generators: `psi_cutoff`, `noise`, `randn`
 )->Tensor: # (n, c, resolution, resolution), about in [-1, 1]
@@ -57,12 +57,17 @@ def draw(
     if psi!=1 and not hasattr(generator, 'truncate'): raise ValueError(f"psi={psi}, but a {type(generator).__name__} has no truncation: leave psi at 1, or use a style generator")
     if w is not None or options: _styled(generator, 'w' if w is not None else next(iter(options)))
     if (w is None)==(latents is None): raise ValueError("give latent vectors or styles w, one of the two")
+    if w is not None and labels is not None: raise ValueError("labels are in the styles w already: give them to style_vectors, or give latent vectors")
     if labels is not None and len(labels)!=len(latents): raise ValueError(f"got {len(labels)} labels for {len(latents)} pictures: give one per picture")
     kw = dict(resolution=resolution, **({} if psi==1 else {'psi':psi}), **options)
-    device = next(generator.parameters()).device
-    if w is not None: return torch.cat([generator(w=o, **kw) for o in w.to(device).split(batch_size)])
-    labels = [None]*len(latents) if labels is None else torch.as_tensor(labels).split(batch_size)
-    return torch.cat([generator(z, l, **kw) for z,l in zip(latents.to(device).split(batch_size), labels)])
+    if batch_size is None: batch_size = max(1, min(64, 2**20//(resolution or generator.resolution)**2))
+    device,training = next(generator.parameters()).device,generator.training
+    labels = repeat(None) if labels is None else torch.as_tensor(labels).split(batch_size)
+    generator.eval()
+    try:
+        if w is not None: return torch.cat([generator(w=o, **kw) for o in w.to(device).split(batch_size)])
+        return torch.cat([generator(z, l, **kw) for z,l in zip(latents.to(device).split(batch_size), labels)])
+    finally: generator.train(training)
 
 # %% ../nbs/70_explore.ipynb #073f6345
 def _legs(n_points, frames, loop):
@@ -259,7 +264,7 @@ def noise_deviation(
     w = style_vectors(generator, latents, _one_class(label, len(latents)), psi)
     first,total,squares = None,0.,0.
     for _ in range(draws):
-        x = draw(generator, w=w, resolution=resolution, noise='random', randn=randn).double().mean(1, keepdim=True)
+        x = draw(generator, w=w, resolution=resolution, noise='random', randn=randn).cpu().double().mean(1, keepdim=True)
         if first is None: first = x
         total,squares = total+(x-first),squares+(x-first)**2
     return (squares/draws-(total/draws)**2).clamp(min=0).sqrt().float()

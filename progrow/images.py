@@ -211,7 +211,7 @@ class Frames:
         start=0, # Index of the stop shown first; -1 is the last; for several sliders also a dict, name -> index
         width:int=480, # Most pixels across; figures are not enlarged beyond their own
         dpi:int=80, # Dots per inch of matplotlib figures
-        bits:int=8, # Kept of each colour of pixel pictures: 5, invisible on most screens, about halves what they take
+        bits:int=8, # Kept of each colour of pixel pictures: 5 shows only in smooth gradients, and about halves what they take
     ):
         if not 1<=bits<=8: raise ValueError(f"bits is how much is kept of the 8 of each colour, got {bits}")
         self.sliders,self.width,self.bits = _sliders(values, name, start),width,bits

@@ -34,8 +34,9 @@ class Sides:
         network:FeatureNetwork|None=None, # For metrics on features
         generator:nn.Module|None=None, # For metrics that draw by themselves
         seed:int=0, # For metrics that draw
-        progress:bool|None=None # Show a bar while the network looks; None: from 1000 pictures on
-    ): self.real,self.fake,self.network,self.generator,self.seed,self.progress = real,fake,network,generator,seed,progress
+        progress:bool|None=None, # Show a bar while the network looks; None: from 1000 pictures on
+        psi:float=1. # Truncation, for metrics that draw
+    ): self.real,self.fake,self.network,self.generator,self.seed,self.progress,self.psi = real,fake,network,generator,seed,progress,psi
     @property
     def name(self): return self.network.name # `'FID'` for the literature's network
     @cached_property
@@ -86,7 +87,9 @@ def _nearness(s): return precision_recall(s.real_features, s.fake_features)._asd
 # %% ../nbs/50_metrics.ipynb #ccac9bfe
 @evaluator('ppl', 'lower')
 def _path(s): # real pictures have no latent vectors, and so no path
-    return {'PPL':perceptual_path_length(s.generator, n=len(s.fake), seed=s.seed, resolution=s.real.shape[-1])} if s.generator else {}
+    if s.generator is None: return {}
+    classes = list(range(getattr(s.generator, 'num_classes', 0))) or None
+    return {'PPL':perceptual_path_length(s.generator, n=len(s.fake), seed=s.seed, labels=classes, resolution=s.real.shape[-1], **({} if s.psi==1 else {'psi':s.psi}))}
 
 # %% ../nbs/50_metrics.ipynb #9f7ec1ac
 class Evaluation:
@@ -132,7 +135,7 @@ def evaluate(
     images = image_pyramid(images, resolution)
     real,other = _two_heaps(images, resolution, n, seed)
     fake = to_uint8(_draw(G, len(real), seed, psi, resolution, batch_size)).cpu().numpy()
-    sides = Sides(real, fake, network, G, seed, progress)
+    sides = Sides(real, fake, network, G, seed, progress, psi)
     if {'fd','kd','pr'} & set(metrics) and cache is not False: _remember_reals(sides, digest(images), cache)
     values = {m:evaluators[m][0](sides) for m in metrics}
     floors = _floors(metrics, sides, other, digest(images), cache)

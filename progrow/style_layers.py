@@ -27,6 +27,7 @@ class MappingNetwork(nn.Module):
         if n_layers<0: raise ValueError(f"n_layers must be 0 or more, got {n_layers}")
         self.latent_dim,self.num_classes = latent_dim,num_classes
         ni = 2*latent_dim if num_classes else latent_dim
+        if not n_layers and w_dim not in (None, ni): raise ValueError(f"without layers w is the normalised z of {ni} numbers, so w_dim={w_dim} cannot be: leave w_dim out, or take n_layers of 1 or more")
         self.w_dim = (w_dim or latent_dim) if n_layers else ni
         if num_classes: self.embedding = nn.Parameter(torch.randn(num_classes, latent_dim))
         self.layers = nn.ModuleList([EqualizedLinear(i, self.w_dim, lr_mul=lr_mul) for i in [ni, *[self.w_dim]*n_layers][:n_layers]])

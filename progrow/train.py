@@ -508,8 +508,9 @@ _to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they d
 
 def _split_settings(settings):
     "What must agree, and what may be changed on the way"
-    s,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
-    return ({**s, 'schedule':{k:v for k,v in schedule.items() if k not in _to_come}, 'images':{**s['images'], 'source':None}},
+    s,schedule,loss = {k:v for k,v in settings.items() if k!='precision'},settings['schedule'],dict(settings['loss'])
+    if loss['name']=='NonSaturating': loss.setdefault('r1_every', 1) # older checkpoints do not know it
+    return ({**s, 'loss':loss, 'schedule':{k:v for k,v in schedule.items() if k not in _to_come}, 'images':{**s['images'], 'source':None}},
             {'precision':settings['precision'], 'schedule':{k:v for k,v in schedule.items() if k in _to_come}})
 
 @patch
@@ -541,11 +542,11 @@ def pick_schedule(schedule, resolution):
     return GrowthSchedule.named(schedule, resolution or 32),sizes
 
 def pick_loss(loss, resolution):
-    "A loss from its name and options, like 'wgan-gp:target=750'; R1's weight of 10 is meant for pictures of 1024x1024, and measured there"
+    "A loss from its name and options, like 'wgan-gp:target=750'; R1 is measured at the size that the run ends with, as in the official code"
     if isinstance(loss, Loss): return deepcopy(loss) # what it remembers is this run's
     name,_,options = loss.partition(':')
     if name not in loss_names: raise ValueError(f"there is no loss {name!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
-    kw,known = dict(full_resolution=max(1024, resolution)) if name=='non-saturating' else {},loss_names[name].__dataclass_fields__
+    kw,known = dict(full_resolution=resolution) if name=='non-saturating' else {},loss_names[name].__dataclass_fields__
     try:
         kw.update({k:float(v) for k,v in (o.split('=') for o in options.split(',') if o)})
         if kw.keys()-known.keys(): raise ValueError
@@ -577,6 +578,7 @@ def check_images(images, schedule, world, *networks):
         g = getattr(net, 'config', {}).get('group_size', 1)
         if small := {r:b for r,b in sizes.items() if stddev_group(b//world, g)<stddev_group(b, g)}: warn(f"{world} processes get fewer than a group of {g} images of the batches {small} (resolution: images), so the critic sees less variety: take larger batches or fewer processes")
     n = images.image_channels
+    if len(knows := {type(o).__name__:o.config['num_classes'] for o in networks if 'num_classes' in getattr(o, 'config', {})})==2 and len(set(knows.values()))>1: raise ValueError(f"the networks know different numbers of classes, {knows}: build both with the same num_classes")
     for net in networks:
         config = getattr(net, 'config', {})
         k,c = config.get('num_classes', 0),config.get('image_channels', n)

@@ -511,7 +511,7 @@ def test_a_configuration_becomes_a_learner():
     images = np.random.default_rng(0).integers(0, 256, (32, 3, 16, 16), dtype=np.uint8)
     schedule = GrowthSchedule(16, start_resolution=8, stabilize_kimg=.016, fade_kimg=.016, batch_size=8)
     learn = progressive_learner(images, **style_config('C', schedule=schedule, latent_dim=6, **tiny), device='cpu')
-    assert learn.model.generator.config['constant_input'] is False and learn.gan_loss==NonSaturating(full_resolution=1024) and learn.state.resolution==8
+    assert learn.model.generator.config['constant_input'] is False and learn.gan_loss==NonSaturating(full_resolution=learn.schedule.resolution) and learn.state.resolution==8
     with learn.no_bar(), learn.no_logging(): learn.fit()
     assert learn.images_seen==48 and learn.model.generator.w_avg.any() and learn.sample(3, psi=.7).shape==(3, 3, 16, 16)
 

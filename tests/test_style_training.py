@@ -195,6 +195,16 @@ def test_truncation(learned):
     assert not torch.equal(half, learned.sample(4)) and not torch.equal(half, learned.sample(4, psi=.5, psi_cutoff=2))
     torch.testing.assert_close(learned.sample(4, psi=0., psi_cutoff=0), learned.sample(4))
 
+def test_training_never_truncates(monkeypatch):
+    monkeypatch.setattr(StyleGenerator, 'truncate', lambda *args, **kwargs: pytest.fail('truncated'))
+    assert fit(make(), 1).images_seen
+
+def test_a_style_that_is_not_finite_leaves_their_average():
+    G = StyleGenerator(8, latent_dim=4, fmap_max=4).train()
+    G(torch.randn(4, 4)); before = G.w_avg.clone()
+    G(torch.full((4,4), torch.nan))
+    assert before.abs().sum()>0 and torch.equal(G.w_avg, before)
+
 def test_evaluate_draws_with_new_noise_from_its_seed(learned, monkeypatch):
     import progrow.metrics as M
     seen = []

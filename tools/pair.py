@@ -12,23 +12,18 @@ from pathlib import Path
 import torch
 from progrow.callbacks import read_log
 from progrow.checkpoint import atomic_write
-from progrow.losses import NonSaturating
 from progrow.metrics import evaluate
 from progrow.schedule import GrowthSchedule
 from progrow.style import style_config
 from progrow.train import progressive_learner
 
-resolution,seed = 32,0
-sizes = dict(latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=4.)
-pace = dict(stabilize_kimg={4:4, 8:4, 16:8}, fade_kimg={8:2, 16:3, 32:4}, batch_size=8, learning_rate=.004) # the last resolution stays until the end
-runs = {'avatars-progan': dict(config='A', start_resolution=4, total_kimg=64),
-        'avatars-stylegan': dict(config='F', start_resolution=8, total_kimg=84, loss=NonSaturating(r1=10., full_resolution=resolution))} # and whatever `style_config` takes
+slowly = GrowthSchedule(32, start_resolution=8, stabilize_kimg={4:4, 8:4, 16:8}, fade_kimg={8:2, 16:3, 32:4}, batch_size=8, learning_rate=.004, total_kimg=54) # the last resolution stays until the end
+runs = {'avatars-progan': dict(config='A', schedule='minutes', seed=1), # one of the runs of demo_seeds.py
+        'avatars-stylegan': dict(config='F', schedule=slowly, latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=4., seed=0)} # what `style_config` takes
 largest = 2*2**20 # bytes of a file
 shipped = Path(__file__).resolve().parents[1]/'progrow'/'generators'
 
-def learner(config, start_resolution, total_kimg, **others):
-    schedule = GrowthSchedule(resolution, start_resolution, total_kimg=total_kimg, **pace)
-    return progressive_learner('avatars', **style_config(config, schedule=schedule, **{**sizes, **others}), seed=seed)
+def learner(**run): return progressive_learner('avatars', **style_config(**run))
 
 def plain(x): return json.loads(json.dumps(x)) # as a file gives it back
 

