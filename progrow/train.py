@@ -578,12 +578,12 @@ def check_images(images, schedule, world, *networks):
         g = getattr(net, 'config', {}).get('group_size', 1)
         if small := {r:b for r,b in sizes.items() if stddev_group(b//world, g)<stddev_group(b, g)}: warn(f"{world} processes get fewer than a group of {g} images of the batches {small} (resolution: images), so the critic sees less variety: take larger batches or fewer processes")
     n = images.image_channels
-    if len(knows := {type(o).__name__:o.config['num_classes'] for o in networks if 'num_classes' in getattr(o, 'config', {})})==2 and len(set(knows.values()))>1: raise ValueError(f"the networks know different numbers of classes, {knows}: build both with the same num_classes")
     for net in networks:
         config = getattr(net, 'config', {})
         k,c = config.get('num_classes', 0),config.get('image_channels', n)
         if k and (images.labels is None or images.labels.max()>=k): raise ValueError(f"the {type(net).__name__} has {k} classes, the images {'no labels' if images.labels is None else f'labels up to {images.labels.max()}'}: build it with another num_classes, or give labels")
         if c!=n: raise ValueError(f"the images have {n} channel(s), the {type(net).__name__} {c}: build it with image_channels={n}, or pass image_channels={c} to convert the images")
+    if len(knows := {type(o).__name__:o.config['num_classes'] for o in networks if 'num_classes' in getattr(o, 'config', {})})==2 and len(set(knows.values()))>1: raise ValueError(f"the networks know different numbers of classes, {knows}: build both with the same num_classes")
 
 # %% ../nbs/41_train.ipynb #dd910859
 def progressive_learner(

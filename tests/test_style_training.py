@@ -299,3 +299,7 @@ def test_two_processes_equal_one_with_the_whole_batch(two, job):
     flat = lambda d, p: torch.cat([v.flatten().double() for k,v in d.items() if k.split('.')[0]==p and not k.endswith('.noise.noise')])
     assert max(((flat(first, p)-flat(one, p)).norm()/flat(one, p).norm()).item() for p in parts)<1e-4
     for k in ('generator.w_avg','averaged.w_avg'): torch.testing.assert_close(first[k], one[k], rtol=1e-4, atol=1e-7); assert first[k].abs().max()>1e-3
+
+def test_both_networks_know_the_same_classes():
+    with pytest.raises(ValueError, match='different numbers of classes'):
+        make(labels=True, discriminator=StyleDiscriminator(16, fmap_base=32, fmap_max=8))
