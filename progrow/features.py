@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import nn, Tensor
 from fastcore.basics import patch
 from .files import with_progress
-from .swd import check_pictures, pixels
+from .swd import as_pixels, check_pictures
 
 # %% ../nbs/52_features.ipynb #e26b0dc5
 def as_bytes(
@@ -22,7 +22,7 @@ def as_bytes(
 )->Tensor: # uint8 (n, 3, h, w); one channel is shown three times
     "Pictures as a file would hold them. Raises `TypeError` or `ValueError` with what it found"
     check_pictures(images, 'images')
-    return pixels(images, 'images').byte().expand(-1, 3, -1, -1)
+    return as_pixels(images, 'images').byte().expand(-1, 3, -1, -1)
 
 # %% ../nbs/52_features.ipynb #97ff2d8a
 class FeatureNetwork(nn.Module):
@@ -83,7 +83,7 @@ inception_url = ('https://github.com/toshas/torch-fidelity/releases/download/v0.
                  'weights-inception-2015-12-05-6726825d.pth')
 inception_sha256 = '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
 
-# %% ../nbs/52_features.ipynb #1628737e
+# %% ../nbs/52_features.ipynb #4a21fb31
 def _download(url, file, sha256, instead):
     "Fetch a published file"
     try:
@@ -100,7 +100,7 @@ def _sha256(file):
         for piece in iter(lambda: f.read(2**20), b''): found.update(piece)
     return found.hexdigest()
 
-# %% ../nbs/52_features.ipynb #2ee56e5e
+# %% ../nbs/52_features.ipynb #4eefe146
 def weights_file(
     url:str, # Where it is published; ends in the name of the file
     sha256:str, # Its digits, or the first of them

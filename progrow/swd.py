@@ -120,7 +120,7 @@ def check_pictures(x, name):
         raise TypeError(f"{name}: got {x.dtype}, expected uint8 in 0..255 or floats in [-1,1]; "
                         "convert bytes with .to(torch.uint8) or .astype(np.uint8)")
 
-def pixels(x, name, device=None):
+def as_pixels(x, name, device=None):
     "Pictures as float32 in 0..255; floats in [-1,1] are rounded as if saved to a file"
     x = (x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))).to(device)
     if x.dtype==torch.uint8 or not x.numel(): return x.float()
@@ -131,7 +131,7 @@ def pixels(x, name, device=None):
         raise ValueError(f"{name}: got floats from {lo:g} to {hi:g}, expected [-1,1]; convert 0..255 to uint8 first")
     return (x.float()*127.5+127.5).round().clamp(0, 255)
 
-# %% ../nbs/50_swd.ipynb #924835df
+# %% ../nbs/50_swd.ipynb #d9812e18
 def _size(x): return 'x'.join(map(str, x.shape[2:]))
 
 def _sets_problem(real, fake, min_resolution):
@@ -186,7 +186,7 @@ class _LevelPatches:
         self.mean,self.std = (o.float().view(3,1,1).to(device) for o in (mean, _scale(var)))
 
     def cut(self, span): # (images·patches, 147)
-        x = pixels(self.images[slice(*span)], 'images', self.device).expand(-1, 3, -1, -1)
+        x = as_pixels(self.images[slice(*span)], 'images', self.device).expand(-1, 3, -1, -1)
         for _ in range(self.i): x = pyr_down(x)
         if not self.is_last: x = x - pyr_up(pyr_down(x))
         return patches((x-self.mean)/self.std, self.corners[slice(*span)].to(self.device).long()).flatten(1)

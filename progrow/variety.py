@@ -11,7 +11,7 @@ import numpy as np, torch, torch.nn.functional as F
 from collections import namedtuple
 from functools import lru_cache
 from torch import Tensor
-from .swd import check_pictures, pixels
+from .swd import as_pixels, check_pictures
 
 # %% ../nbs/51_variety.ipynb #cc1d7001
 @lru_cache(64)
@@ -100,6 +100,7 @@ def ms_ssim(
 ): # float in 0..1, or a float64 CPU tensor with one value per pair
     "Mean similarity of pairs of pictures, MS-SSIM (ProGAN, section 5): lower means more variety. `TypeError`, `ValueError`"
     check_pictures(images, 'images')
+    if not len(images): raise ValueError(f"images: got shape {tuple(images.shape)}: there is no picture in it")
     sides = [(images,'images')]*2
     if other is None: pairs = image_pairs(len(images), n_pairs, seed, consecutive)
     else:
@@ -107,7 +108,7 @@ def ms_ssim(
         sides[1],pairs = (other,'other'),np.arange(len(images))[:,None].repeat(2, 1)
     device = torch.device(device or (images.device if isinstance(images, Tensor) else 'cpu'))
     portion = max(1, (max_memory or 2**(24 if device.type=='cpu' else 28))//(64*int(np.prod(images.shape[1:]))))
-    def similarity(ij): return ms_ssim_pairs(*(pixels(x[p], name, device) for (x,name),p in zip(sides, ij.T)))
+    def similarity(ij): return ms_ssim_pairs(*(as_pixels(x[p], name, device) for (x,name),p in zip(sides, ij.T)))
     portions = np.split(pairs, range(portion, len(pairs), portion))
     values = torch.cat([similarity(ij).double().cpu() for ij in portions])
     return values if per_pair else values.mean().item()
