@@ -118,9 +118,7 @@ def images_left(
     images_seen:int # Images shown so far
 )->dict: # Resolution -> images
     "Images still to be shown at each resolution"
-    left = {}
-    for p in schedule.phases: left[p.resolution] = left.get(p.resolution, 0)+max(0, p.end-max(p.start, images_seen))
-    return {r:n for r,n in left.items() if n}
+    return schedule.images_left(images_seen)
 
 def _clock(seconds): return f'{int(seconds)//3600}:{int(seconds)//60%60:02d}:{int(seconds)%60:02d}' if seconds>=3600 else f'{int(seconds)//60}:{int(seconds)%60:02d}'
 

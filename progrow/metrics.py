@@ -22,7 +22,8 @@ from .feature_metrics import frechet_distance, inception_score, kernel_distance,
 from .images import to_uint8
 from .path_length import path_lengths, perceptual_path_length
 from .swd import (laplacian_pyramid, sliced_distance, sliced_wasserstein, swd_floor, swd_published, swd_quick)
-from .train import digest, sample_images
+from .sampling import sample_images, styled
+from .train import digest
 from .variety import coverage_floor, mode_coverage, ms_ssim
 
 # %% ../nbs/55_metrics.ipynb #93dc5887
@@ -157,7 +158,7 @@ def _draw(G, n, seed, psi, resolution, batch_size):
     device = next(G.parameters()).device
     with torch.random.fork_rng([device] if device.type=='cuda' else []):
         torch.manual_seed(seed)
-        return sample_images(G, n, seed, psi, resolution=resolution, batch_size=batch_size, **({'noise':'random'} if hasattr(G, 'synthesis') else {}))
+        return sample_images(G, n, seed, psi, resolution=resolution, batch_size=batch_size, **({'noise':'random'} if styled(G) else {}))
 
 def _two_heaps(images, resolution, n, seed):
     "uint8 arrays of `n` pictures each, without a picture in common"

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['loss_names', 'network_names', 'small_networks', 'full_networks', 'step_seed', 'ProgressiveGAN', 'ProgressiveLearner',
-           'FiniteLoss', 'FiniteSteps', 'sample_images', 'NoStep', 'GrowthCallback', 'digest', 'pick_schedule',
-           'pick_loss', 'pick_device', 'check_sizes', 'check_images', 'progressive_learner', 'check_numbers',
-           'build_networks', 'join_processes', 'control_group', 'first_here', 'fit_progressive', 'resume_run',
-           'rebuild']
+           'FiniteLoss', 'FiniteSteps', 'NoStep', 'GrowthCallback', 'digest', 'pick_schedule', 'pick_loss',
+           'pick_device', 'check_sizes', 'check_images', 'progressive_learner', 'check_numbers', 'build_networks',
+           'join_processes', 'control_group', 'first_here', 'fit_progressive', 'resume_run', 'rebuild']
 
 # %% ../nbs/45_train.ipynb #8869cac9
 from contextlib import nullcontext
@@ -41,6 +40,7 @@ from .losses import AuxiliaryClassifier, Critic, LSGAN, Loss, NonSaturating, WGA
 from .minibatch_stddev import stddev_group
 from .networks import Discriminator, Generator
 from .precision import Precision, all_finite
+from .sampling import sample_images
 from .schedule import GrowthSchedule
 
 # %% ../nbs/45_train.ipynb #c99498dc
@@ -261,31 +261,6 @@ class FiniteSteps(Callback):
     def after_batch(self): self.learn.skipped_in_a_row = self.learn.skipped_in_a_row+1 if self.failed else 0
 
 # %% ../nbs/45_train.ipynb #31bc499e
-@torch.no_grad()
-def sample_images(
-    generator:nn.Module, # Called as `G(z, labels, resolution=, alpha=)`
-    n:int=16, # Pictures
-    seed:int=0, # Of the latent vectors
-    psi:float=1., # Truncation, for generators that know it; 1: none
-    labels=None, # (n,) whole numbers for generators with classes; None: all classes in turn
-    resolution:int|None=None, # Side in pixels; None: the generator's own
-    alpha:float=1., # Weight of the newest block
-    batch_size:int|None=None, # Pictures drawn at once; None: 64, and fewer above 128x128
-    **kwargs # More for the generator, such as `psi_cutoff` and `noise` of a `StyleGenerator`
-)->Tensor: # (n, c, resolution, resolution), about in [-1, 1]
-    "Draw pictures from a seed, in eval mode: a style generator then takes its kept noise, so that a seed gives one picture"
-    if psi!=1 and not hasattr(generator, 'truncate'): raise ValueError(f"psi={psi}, but a {type(generator).__name__} has no truncation: leave psi at 1, or use a style generator")
-    if labels is not None and len(labels)!=n: raise ValueError(f"got {len(labels)} labels for {n} pictures: give one per picture")
-    if labels is None and getattr(generator, 'num_classes', 0): labels = np.arange(n) % generator.num_classes
-    if batch_size is None: batch_size = max(1, min(64, 2**20//(resolution or getattr(generator, 'resolution', 64))**2))
-    z = np.random.default_rng(seed).standard_normal((n, generator.latent_dim), dtype=np.float32) # the first 3 of 5 are those of 3
-    z = torch.from_numpy(z).to(next(generator.parameters()).device)
-    labels = [None]*len(z.split(batch_size)) if labels is None else torch.as_tensor(labels).split(batch_size)
-    kw,training = dict(resolution=resolution, alpha=alpha, **({} if psi==1 else {'psi':psi}), **kwargs),generator.training
-    generator.eval()
-    try: return torch.cat([generator(o, l, **kw) for o,l in zip(z.split(batch_size), labels)])
-    finally: generator.train(training)
-
 @patch
 def sample(self:ProgressiveLearner,
     n:int=16, # Pictures

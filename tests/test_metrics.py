@@ -11,7 +11,7 @@ from runs import fit, noise, short, tiny
 
 class Reals(torch.nn.Module):
     "A generator that draws pictures of a set, others for another seed"
-    def __init__(self, images): super().__init__(); self.images,self.resolution,self.latent_dim = images,images.resolution,4; self.w = torch.nn.Parameter(torch.zeros(1))
+    def __init__(self, images): super().__init__(); self.images,self.resolution,self.latent_dim,self.num_classes = images,images.resolution,4,0; self.w = torch.nn.Parameter(torch.zeros(1))
     def forward(self, z, labels=None, resolution=None, alpha=1.): return self.images.batch((z[:,0].abs()*1e4).long().numpy()%len(self.images), resolution or self.resolution)
 
 class Colours(torch.nn.Module):
