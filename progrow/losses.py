@@ -42,7 +42,7 @@ def gradient_penalty(
     real:Tensor, # (n, c, h, w) in [-1, 1]
     fake:Tensor, # Same shape as `real`
     target:float=1., # The slope asked for; the paper takes 750 for CIFAR-10
-    full_resolution:int|None=None, # Measure on pictures enlarged to this size, as the official networks do; None: as they come
+    full_resolution:int|None=None, # Measure on pictures enlarged to this size, as the official code; None: as they are
     mix:Tensor|None=None # (n, 1, 1, 1) weights of `fake` from 0 to 1; None: drawn uniformly
 )->Tensor: # A number, 0 where every slope is `target`
     "The mean of ((slope-target)/target)² between reals and fakes (WGAN-GP, eq. 3; ProGAN, appendix A.1)"
@@ -69,6 +69,12 @@ def official_scale(
     raise ValueError(f"full_resolution={full_resolution} is smaller than the images, {r}: "
                      "give the size that the run ends with, or None")
 
+def _classes_problem(logits, labels):
+    n,c = logits.shape
+    if not c: return "this critic gives no logits, so it cannot tell classes: build it with num_classes="
+    if labels.shape in ((n,), (n,c)): return None
+    return f"{n} pictures of {c} classes need {n} labels, or a ({n}, {c}) tensor; got shape {tuple(labels.shape)}"
+
 # %% ../nbs/31_losses.ipynb #966d2e34
 class Loss:
     "What both players want. `D` is a function from (n, c, h, w) images to (n,) scores"
@@ -85,8 +91,8 @@ class Loss:
 
 # %% ../nbs/31_losses.ipynb #e0105093
 @patch
-def discriminator_loss(self:Loss, D, real:Tensor, fake:Tensor, mix:Tensor|None=None) -> Tensor: # To be made small by the critic
-    "All terms at once"
+def discriminator_loss(self:Loss, D, real:Tensor, fake:Tensor, mix:Tensor|None=None) -> Tensor: # A number
+    "All terms at once, to be made small by the critic"
     return sum(self.discriminator_terms(D, real, fake, mix))
 
 @patch
@@ -108,7 +114,8 @@ def load_state_dict(self:Loss, state:dict):
     "Take up what `state_dict` gave"
     keeps,has = (', '.join(map(repr, o)) or 'nothing' for o in (self.state_dict(), state))
     if set(state)!=set(self.state_dict()):
-        raise ValueError(f"{type(self).__name__} keeps {keeps}, but the state has {has}: it is the state of another loss")
+        raise ValueError(f"{type(self).__name__} keeps {keeps}, but the state has {has}: "
+                         "it is the state of another loss")
 
 # %% ../nbs/31_losses.ipynb #86a8928e
 @dataclass
@@ -256,10 +263,3 @@ def term(self:AuxiliaryClassifier): # A number; 0. where nothing was noted
     "The cross-entropies noted since the last call, added up and weighted"
     res,self._noted = self.weight*sum(self._noted),[]
     return res
-
-# %% ../nbs/31_losses.ipynb #238e6933
-def _classes_problem(logits, labels):
-    n,c = logits.shape
-    if not c: return "this critic gives no logits, so it cannot tell classes: build it with num_classes="
-    if labels.shape in ((n,), (n,c)): return None
-    return f"{n} pictures of {c} classes need {n} labels, or a ({n}, {c}) tensor; got shape {tuple(labels.shape)}"

@@ -29,7 +29,7 @@ class LayerEnd(nn.Module):
         self.noise = NoiseInjection(nf, resolution) if noise else None
         self.adain = AdaIN(w_dim, nf) if w_dim else None
 
-    def forward(self, x:Tensor, bias:Tensor, w:Tensor, noise:str, randn) -> Tensor: # x, bias (nf,), w (n, w_dim) -> as x
+    def forward(self, x:Tensor, bias:Tensor, w:Tensor, noise:str, randn) -> Tensor: # (n, nf, r, r) -> as x
         if self.noise is not None: x = self.noise(x, noise, randn)
         x = leaky_relu(x + bias.to(x.dtype).view(-1, 1, 1))
         return pixel_norm(x) if self.adain is None else self.adain(x, w)
@@ -95,9 +95,10 @@ class StyleGenerator(GrowingGenerator):
         noise:bool=True, # Add noise in every layer
         mixing:float=0.9 # Probability that a training batch gets two styles
     ):
-        super().__init__(resolution=resolution, image_channels=image_channels, latent_dim=latent_dim, fmap_base=fmap_base,
-                         fmap_max=fmap_max, num_classes=num_classes, w_dim=w_dim, mapping_layers=mapping_layers,
-                         styles=styles, constant_input=constant_input, noise=noise, mixing=mixing)
+        super().__init__(resolution=resolution, image_channels=image_channels, latent_dim=latent_dim,
+                         fmap_base=fmap_base, fmap_max=fmap_max, num_classes=num_classes, w_dim=w_dim,
+                         mapping_layers=mapping_layers, styles=styles, constant_input=constant_input,
+                         noise=noise, mixing=mixing)
         if problem := _switches_problem(styles, constant_input, mixing): raise ValueError(problem)
         self.mixing,self.n_layers = mixing,2*len(self.resolutions)
         self._build(**self.config)
@@ -116,6 +117,15 @@ def _build(self:StyleGenerator, fmap_base, fmap_max, w_dim, mapping_layers, styl
     def start(nf): return StyleStart(w_dim, nf, constant_input, **end)
     self.add_levels(fmap_base, fmap_max, start, partial(StyleBlock, **end))
     self.register_buffer('w_avg', torch.zeros(w_dim))
+
+def _call_problem(z, labels, w, z2, crossover):
+    "What is wrong with the arguments of a call, or None"
+    if (z is None)==(w is None):
+        return f"give latent vectors z or styles w, one of the two; got {'neither' if z is None else 'both'}"
+    if w is not None and labels is not None:
+        return "labels are in the styles w already: give them with z, or to generator.mapping"
+    if (z2 is None)!=(crossover is None):
+        return f"mixing takes both z2 and crossover, got only {'crossover' if z2 is None else 'z2'}"
 
 # %% ../nbs/61_style.ipynb #1cd716c3
 @patch
@@ -154,7 +164,6 @@ def mix(self:StyleGenerator,
     w,w2 = torch.broadcast_tensors(self.per_layer(w), self.per_layer(w2))
     return torch.cat([w[:,:crossover], w2[:,crossover:]], 1)
 
-# %% ../nbs/61_style.ipynb #421f2857
 @patch
 def truncate(self:StyleGenerator,
     w:Tensor, # (n, w_dim) or (n, n_layers, w_dim)
@@ -190,16 +199,6 @@ def forward(self:StyleGenerator,
     if z2 is not None: w = self.mix(w, self.mapping(z2, labels), crossover)
     w = self.per_layer(w) if psi==1 else self.truncate(w, psi, psi_cutoff)
     return self.synthesis(w, resolution, alpha, noise or ('random' if self.training else 'fixed'), randn)
-
-# %% ../nbs/61_style.ipynb #47cc6eed
-def _call_problem(z, labels, w, z2, crossover):
-    "What is wrong with the arguments of a call, or None"
-    if (z is None)==(w is None):
-        return f"give latent vectors z or styles w, one of the two; got {'neither' if z is None else 'both'}"
-    if w is not None and labels is not None:
-        return "labels are in the styles w already: give them with z, or to generator.mapping"
-    if (z2 is None)!=(crossover is None):
-        return f"mixing takes both z2 and crossover, got only {'crossover' if z2 is None else 'z2'}"
 
 # %% ../nbs/61_style.ipynb #6c2b3474
 @patch
@@ -240,7 +239,6 @@ class StyleDiscriminator(GrowingDiscriminator):
                          num_classes=num_classes, group_size=group_size)
         self.add_levels(fmap_base, fmap_max, BlurBlock, num_classes or 1)
 
-# %% ../nbs/61_style.ipynb #1a9c618a
 @patch
 def forward(self:StyleDiscriminator,
     images:Tensor, # (n, image_channels, r, r) in [-1, 1]; the resolution is read off them
@@ -255,7 +253,8 @@ def forward(self:StyleDiscriminator,
 
 # %% ../nbs/61_style.ipynb #3ce7ff06
 _changes = dict(B=dict(mapping_layers=0, styles=False, constant_input=False, noise=False, mixing=0.),
-                C=dict(mapping_layers=8, styles=True), D=dict(constant_input=True), E=dict(noise=True), F=dict(mixing=0.9))
+                C=dict(mapping_layers=8, styles=True), D=dict(constant_input=True), E=dict(noise=True),
+                F=dict(mixing=0.9))
 
 def style_config(
     config:str, # `'A'` to `'F'`
@@ -263,10 +262,12 @@ def style_config(
     **others # Arguments of `progressive_learner` or switches of `StyleGenerator` to change: `schedule`, `mixing`, ...
 )->dict: # Arguments for `progressive_learner`
     "A row of the paper's table 1: networks, loss and schedule (StyleGAN, section 2.1 and appendix C)"
-    if config not in tuple(known := 'ABCDEF'): raise ValueError(f"config must be one of {', '.join(known)}, got {config!r}")
+    known = 'ABCDEF'
+    if config not in tuple(known): raise ValueError(f"config must be one of {', '.join(known)}, got {config!r}")
     sizes = {} if resolution is None else dict(resolution=resolution)
     own = {k:others.pop(k) for k in list(others) if k in ('w_dim', *_changes['B'])}
-    if config=='A' and own: raise ValueError(f"configuration A is ProGAN and has no {', '.join(own)}: take one of B to F")
+    if config=='A' and own:
+        raise ValueError(f"configuration A is ProGAN and has no {', '.join(own)}: take one of B to F")
     A = dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp', schedule='official')
     if config=='A': return {**A, **sizes, **others}
     switches = {}

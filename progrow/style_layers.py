@@ -8,7 +8,6 @@ __all__ = ['MappingNetwork', 'adain', 'AdaIN', 'NoiseInjection', 'blur']
 # %% ../nbs/60_style_layers.ipynb #5ec3f7d7
 from functools import cache
 import torch, torch.nn.functional as F
-from fastcore.basics import patch
 from torch import nn, Tensor
 from .equalized import EqualizedLinear
 from .networks import latents_problem, leaky_relu, one_hot_labels
@@ -32,17 +31,15 @@ class MappingNetwork(nn.Module):
         inputs = [ni, *[self.w_dim]*n_layers][:n_layers]
         self.layers = nn.ModuleList([EqualizedLinear(i, self.w_dim, lr_mul=lr_mul) for i in inputs])
 
-# %% ../nbs/60_style_layers.ipynb #2b8b01ee
-@patch
-def forward(self:MappingNetwork,
-    z:Tensor, # (n, latent_dim)
-    labels=None # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
-)->Tensor: # (n, w_dim)
-    if problem := latents_problem(z, self.latent_dim): raise ValueError(problem)
-    labels = one_hot_labels(labels, len(z), self.num_classes, z)
-    x = pixel_norm(torch.cat([z, labels @ self.embedding], 1) if self.num_classes else z)
-    for layer in self.layers: x = leaky_relu(layer(x))
-    return x
+    def forward(self,
+        z:Tensor, # (n, latent_dim)
+        labels=None # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
+    )->Tensor: # (n, w_dim)
+        if problem := latents_problem(z, self.latent_dim): raise ValueError(problem)
+        labels = one_hot_labels(labels, len(z), self.num_classes, z)
+        x = pixel_norm(torch.cat([z, labels @ self.embedding], 1) if self.num_classes else z)
+        for layer in self.layers: x = leaky_relu(layer(x))
+        return x
 
 # %% ../nbs/60_style_layers.ipynb #ca31d992
 def _mapping_problem(n_layers, w_dim, ni):
@@ -62,6 +59,13 @@ def _noise_size_problem(noise, kept, features):
     return (f"the noise that is kept is {'x'.join(map(str, kept))}, the features are {'x'.join(map(str, features))}: "
             "build NoiseInjection for that resolution, or take noise='random'")
 
+def _adain_problem(x, scale, bias):
+    if x.ndim!=4: return f"adain takes features of shape (n, c, h, w), got {tuple(x.shape)}"
+    n,c = x.shape[:2]
+    if scale.shape==bias.shape==(n,c): return None
+    return (f"scale and bias must be ({n}, {c}), one number per image and map; "
+            f"got {tuple(scale.shape)} and {tuple(bias.shape)}")
+
 # %% ../nbs/60_style_layers.ipynb #b0da6082
 def adain(
     x:Tensor, # (n, c, h, w) features
@@ -70,10 +74,11 @@ def adain(
     eps:float=1e-8 # Added to the variance, so that a constant map stays finite
 )->Tensor: # Same shape; map i of each image has the mean `bias[i]` and the standard deviation `|scale[i]|`
     "Adaptive instance normalisation: forget each map's mean and size, and set new ones (StyleGAN, equation 1)"
-    if x.ndim!=4: raise ValueError(f"adain takes features of shape (n, c, h, w), got {tuple(x.shape)}")
+    if problem := _adain_problem(x, scale, bias): raise ValueError(problem)
     n,c,h,w = x.shape
-    if scale.shape!=(n,c) or bias.shape!=(n,c): raise ValueError(f"scale and bias must be ({n}, {c}), one number per image and map; got {tuple(scale.shape)} and {tuple(bias.shape)}")
-    return F.batch_norm(x.reshape(1, n*c, h, w), None, None, scale.flatten().to(x.dtype), bias.flatten().to(x.dtype), training=True, eps=eps).view(n, c, h, w)
+    scale,bias = (o.flatten().to(x.dtype) for o in (scale, bias))
+    x = x.reshape(1, n*c, h, w) # every map of every image is a channel of its own
+    return F.batch_norm(x, None, None, scale, bias, training=True, eps=eps).view(n, c, h, w)
 
 # %% ../nbs/60_style_layers.ipynb #7a3f0254
 class AdaIN(nn.Module):
@@ -121,7 +126,9 @@ def _binomial(device, dtype):
 class _Blur(torch.autograd.Function):
     "A symmetric kernel: the gradient is blurred as the features were"
     @staticmethod
-    def forward(ctx, x): return F.conv2d(x, _binomial(x.device, x.dtype).expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+    def forward(ctx, x):
+        c = x.shape[1]
+        return F.conv2d(x, _binomial(x.device, x.dtype).expand(c, 1, 3, 3), padding=1, groups=c)
     @staticmethod
     def backward(ctx, grad): return _Blur.apply(grad)
 
@@ -129,5 +136,5 @@ def blur(
     x:Tensor # (n, c, h, w) features, floating point
 )->Tensor: # Same shape
     "Low-pass filter each map with [1, 2, 1]⊗[1, 2, 1]/16; zeros stand around it (StyleGAN, appendix C)"
-    if x.ndim!=4 or not x.is_floating_point(): raise ValueError(f"blur takes float features of shape (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")
-    return _Blur.apply(x)
+    if x.ndim==4 and x.is_floating_point(): return _Blur.apply(x)
+    raise ValueError(f"blur takes float features of shape (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")
