@@ -8,14 +8,15 @@ __all__ = ['MappingNetwork', 'adain', 'AdaIN', 'NoiseInjection', 'blur']
 # %% ../nbs/60_style_layers.ipynb #5ec3f7d7
 from functools import cache
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 from .equalized import EqualizedLinear
-from .networks import _check_latents, leaky_relu, one_hot_labels
+from .networks import latents_problem, leaky_relu, one_hot_labels
 from .pixelnorm import pixel_norm
 
 # %% ../nbs/60_style_layers.ipynb #d6b63ebb
 class MappingNetwork(nn.Module):
-    "From latent vectors z to styles w: eight layers that learn a hundred times more slowly than the rest (StyleGAN, section 2 and appendix C)"
+    "From latent vectors z to styles w: layers that learn a hundred times more slowly (StyleGAN, section 2, appendix C)"
     def __init__(self,
         latent_dim:int=512, # Numbers in a latent vector z
         w_dim:int|None=None, # Numbers in a style vector w, and in each layer between; None: `latent_dim`
@@ -24,23 +25,42 @@ class MappingNetwork(nn.Module):
         num_classes:int=0 # Classes of the labels; 0 for none
     ):
         super().__init__()
-        if n_layers<0: raise ValueError(f"n_layers must be 0 or more, got {n_layers}")
-        self.latent_dim,self.num_classes = latent_dim,num_classes
         ni = 2*latent_dim if num_classes else latent_dim
-        if not n_layers and w_dim not in (None, ni): raise ValueError(f"without layers w is the normalised z of {ni} numbers, so w_dim={w_dim} cannot be: leave w_dim out, or take n_layers of 1 or more")
-        self.w_dim = (w_dim or latent_dim) if n_layers else ni
+        if problem := _mapping_problem(n_layers, w_dim, ni): raise ValueError(problem)
+        self.latent_dim,self.num_classes,self.w_dim = latent_dim,num_classes,(w_dim or latent_dim) if n_layers else ni
         if num_classes: self.embedding = nn.Parameter(torch.randn(num_classes, latent_dim))
-        self.layers = nn.ModuleList([EqualizedLinear(i, self.w_dim, lr_mul=lr_mul) for i in [ni, *[self.w_dim]*n_layers][:n_layers]])
+        inputs = [ni, *[self.w_dim]*n_layers][:n_layers]
+        self.layers = nn.ModuleList([EqualizedLinear(i, self.w_dim, lr_mul=lr_mul) for i in inputs])
 
-    def forward(self,
-        z:Tensor, # (n, latent_dim)
-        labels=None # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
-    )->Tensor: # (n, w_dim)
-        _check_latents(z, self.latent_dim)
-        labels = one_hot_labels(labels, len(z), self.num_classes, z)
-        x = pixel_norm(torch.cat([z, labels @ self.embedding], 1) if self.num_classes else z)
-        for layer in self.layers: x = leaky_relu(layer(x))
-        return x
+# %% ../nbs/60_style_layers.ipynb #2b8b01ee
+@patch
+def forward(self:MappingNetwork,
+    z:Tensor, # (n, latent_dim)
+    labels=None # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
+)->Tensor: # (n, w_dim)
+    if problem := latents_problem(z, self.latent_dim): raise ValueError(problem)
+    labels = one_hot_labels(labels, len(z), self.num_classes, z)
+    x = pixel_norm(torch.cat([z, labels @ self.embedding], 1) if self.num_classes else z)
+    for layer in self.layers: x = leaky_relu(layer(x))
+    return x
+
+# %% ../nbs/60_style_layers.ipynb #ca31d992
+def _mapping_problem(n_layers, w_dim, ni):
+    if n_layers<0: return f"n_layers must be 0 or more, got {n_layers}"
+    if n_layers or w_dim in (None, ni): return None
+    return (f"without layers w is the normalised z of {ni} numbers, so w_dim={w_dim} cannot be: "
+            "leave w_dim out, or take n_layers of 1 or more")
+
+def noise_problem(noise):
+    "What is wrong with a way to add noise, or None"
+    if noise in ('random','fixed','off'): return None
+    return f"noise must be 'random', 'fixed' or 'off', got {noise!r}"
+
+def _noise_size_problem(noise, kept, features):
+    "What is wrong with kept noise of one size on features of another, or None"
+    if noise!='fixed' or kept==features: return None
+    return (f"the noise that is kept is {'x'.join(map(str, kept))}, the features are {'x'.join(map(str, features))}: "
+            "build NoiseInjection for that resolution, or take noise='random'")
 
 # %% ../nbs/60_style_layers.ipynb #b0da6082
 def adain(
@@ -86,9 +106,8 @@ class NoiseInjection(nn.Module):
         randn=torch.randn # Draws the new noise, called as `randn(n, 1, h, w, device=)`
     )->Tensor: # Same shape
         if noise=='off': return x
-        if noise not in ('random','fixed'): raise ValueError(f"noise must be 'random', 'fixed' or 'off', got {noise!r}")
-        if noise=='fixed' and x.shape[2:]!=self.noise.shape[2:]:
-            raise ValueError(f"the noise that is kept is {'x'.join(map(str, self.noise.shape[2:]))}, the features are {'x'.join(map(str, x.shape[2:]))}: build NoiseInjection for that resolution, or take noise='random'")
+        problem = noise_problem(noise) or _noise_size_problem(noise, self.noise.shape[2:], x.shape[2:])
+        if problem: raise ValueError(problem)
         added = self.noise if noise=='fixed' else randn(len(x), 1, *x.shape[2:], device=x.device)
         return x + (added*self.strength.view(-1, 1, 1)).to(x.dtype)
 

@@ -37,7 +37,7 @@ from .checkpoint import (atomic_write, checkpoints, folder_lock, generator_netwo
 from .cost import available_memory, check_memory, plan, plan_text, step_cost, weights_memory
 from .data import ImagePyramid, batch_share, builtin_sets, image_pyramid
 from .images import show_images
-from .losses import AuxiliaryClassifier, LSGAN, Loss, NonSaturating, WGANGP
+from .losses import AuxiliaryClassifier, Critic, LSGAN, Loss, NonSaturating, WGANGP
 from .minibatch_stddev import stddev_group
 from .networks import Discriminator, Generator
 from .precision import Precision, all_finite
@@ -182,12 +182,11 @@ def _judging(self:ProgressiveLearner):
     return dict(alpha=self.state.alpha, **({'noise':self.gan_loss.noise_strength} if getattr(self.gan_loss, 'noise', 0) else {}))
 
 @patch
-def critic(self:ProgressiveLearner, labels, *pictures):
-    "The critic as a loss sees it: pictures to scores. With labels, one that also tells the classes of `pictures`, if it can (AC-GAN)"
+def critic(self:ProgressiveLearner, labels):
+    "The critic as a loss sees it: pictures to scores. With labels, one that also tells classes, if it can (AC-GAN)"
     tells = labels is not None and getattr(self.model.discriminator, 'scores_and_logits', None) is not None
-    D = partial(self.tell) if tells else partial(self.judge, labels=labels)
-    D.slope_scale = self.precision.slope_scale
-    return AuxiliaryClassifier(D, labels).pictures(*pictures) if tells else D
+    scale = self.precision.slope_scale
+    return AuxiliaryClassifier(self.tell, labels, slope_scale=scale) if tells else Critic(partial(self.judge, labels=labels), scale)
 
 # %% ../nbs/45_train.ipynb #19165aec
 @patch
@@ -203,7 +202,7 @@ def critic_step(self:ProgressiveLearner, real:Tensor, labels=None):
     n = len(real)*self.world
     with torch.no_grad(): fake = self.draw(n, labels)
     mix = self.share(torch.rand(n, 1, 1, 1, device=real.device, dtype=real.dtype)) # whether this loss needs it or not: one process draws what many draw
-    critic,self.loss = self.critic(labels, real, fake),0.
+    critic,self.loss = self.critic(labels),0.
     for term in self.gan_loss.discriminator_terms(critic, real, fake, mix):
         if labels is not None and hasattr(critic, 'term'): term = term + critic.term()
         self.loss = self.loss+term.detach()
@@ -221,7 +220,7 @@ def generator_step(self:ProgressiveLearner, n:int):
     self.model.discriminator.requires_grad_(False)
     try:
         fake = self.draw(n, labels)
-        critic = self.critic(labels, fake)
+        critic = self.critic(labels)
         loss = self.gan_loss.generator_loss(critic, fake)
         if labels is not None and hasattr(critic, 'term'): loss = loss + critic.term()
         self.generator_loss = self.step_loss = loss.detach()

@@ -344,7 +344,7 @@ def test_one_crossover_for_each_training_batch(monkeypatch, z, r, layers):
     monkeypatch.setattr(StyleGenerator, 'mix', lambda self, w, w2, c: seen.append(c) or mix(self, w, w2, c))
     n = 600
     with torch.no_grad():
-        for _ in range(n): G._while_training(G.mapping(z[:1]), None, layers, torch.randn)
+        for _ in range(n): G._style(z[:1], None, layers, torch.randn)
         cuts = np.bincount(seen, minlength=layers)
         assert len(cuts)==layers and cuts[0]==0
         assert len(seen)/n==pytest.approx(.9, abs=.04) and (np.abs(cuts[1:]/n-.9/(layers-1))<.06).all()
@@ -408,7 +408,7 @@ def test_a_label_chooses_the_score():
     D,x = StyleDiscriminator(8, **tiny, num_classes=3),torch.randn(4, 3, 8, 8)
     scores = torch.stack([D(x, [k]*4) for k in range(3)], 1)
     close(scores, D.outputs(x)); close(D(x, [2,0,1,1]), scores[range(4), [2,0,1,1]]); close(D(x, F.one_hot(tensor([2,0,1,1])).float()), scores[range(4), [2,0,1,1]])
-    assert D.scores_and_logits is None and D.config['num_classes']==3
+    assert not D.tells_classes and D.config['num_classes']==D.num_classes==3
     with pytest.raises(ValueError, match='takes labels'): D(x)
     with pytest.raises(ValueError, match='takes no labels'): StyleDiscriminator(8, **tiny)(x, [0]*4)
 
