@@ -6,6 +6,7 @@
 __all__ = ['LayerEnd', 'StyleStart', 'StyleBlock', 'StyleGenerator', 'BlurBlock', 'StyleDiscriminator', 'style_config']
 
 # %% ../nbs/61_style.ipynb #9d9dbb2d
+from dataclasses import replace
 from functools import partial
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
@@ -14,6 +15,7 @@ from .equalized import Equalized, EqualizedConv2d
 from .networks import (Discriminator, DiscriminatorBlock, Generator, GrowingDiscriminator, GrowingGenerator,
                               channel_noise, conv2d_downsample, leaky_relu, level_of, one_hot_labels, upsample_conv2d)
 from .pixelnorm import pixel_norm
+from .presets import pick_loss, preset
 from .style_layers import AdaIN, MappingNetwork, NoiseInjection, blur, noise_problem
 
 # %% ../nbs/61_style.ipynb #80b23b8b
@@ -253,25 +255,47 @@ def forward(self:StyleDiscriminator,
 
 # %% ../nbs/61_style.ipynb #3ce7ff06
 _changes = dict(B=dict(mapping_layers=0, styles=False, constant_input=False, noise=False, mixing=0.),
-                C=dict(mapping_layers=8, styles=True), D=dict(constant_input=True), E=dict(noise=True),
-                F=dict(mixing=0.9))
+                C=dict(mapping_layers=8, styles=True), D=dict(constant_input=True), E=dict(noise=True), F=dict(mixing=0.9))
 
+def _networks(config, own):
+    "The two networks of a row, the generator with switches of one's `own`"
+    if config=='A': return dict(generator=Generator, discriminator=Discriminator)
+    switches = {}
+    for c in 'BCDEF'[:'BCDEF'.index(config)+1]: switches.update(_changes[c])
+    return dict(generator=partial(StyleGenerator, **{**switches, **own}), discriminator=StyleDiscriminator)
+
+# %% ../nbs/61_style.ipynb #950a0fe0
 def style_config(
     config:str, # `'A'` to `'F'`
     resolution:int|None=None, # Side in pixels that the run ends with; None: what `progressive_learner` is told
+    column:str='ffhq', # `'ffhq'` or `'celebahq'`: of the paper's table 1
+    gpus:int=1, # See `preset`
     **others # Arguments of `progressive_learner` or switches of `StyleGenerator` to change: `schedule`, `mixing`, ...
 )->dict: # Arguments for `progressive_learner`
-    "A row of the paper's table 1: networks, loss and schedule (StyleGAN, section 2.1 and appendix C)"
-    known = 'ABCDEF'
-    if config not in tuple(known): raise ValueError(f"config must be one of {', '.join(known)}, got {config!r}")
-    sizes = {} if resolution is None else dict(resolution=resolution)
+    "A row of the paper's table 1: networks, loss and all settings (StyleGAN, section 2.1 and appendix C)"
     own = {k:others.pop(k) for k in list(others) if k in ('w_dim', *_changes['B'])}
-    if config=='A' and own:
-        raise ValueError(f"configuration A is ProGAN and has no {', '.join(own)}: take one of B to F")
-    A = dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp', schedule='official')
-    if config=='A': return {**A, **sizes, **others}
-    switches = {}
-    for c in known[1:known.index(config)+1]: switches.update(_changes[c])
-    switches.update(own)
-    networks = dict(generator=partial(StyleGenerator, **switches), discriminator=StyleDiscriminator)
-    return {**networks, 'loss':'non-saturating', 'schedule':'stylegan', **sizes, **others}
+    scheduled = 'schedule' in others
+    if problem := _config_problem(config, resolution, column, gpus, own, scheduled): raise ValueError(problem)
+    lazy = resolution is None or scheduled # the learner finds the schedule, and what goes with it
+    name = 'official' if config=='A' else 'stylegan'
+    loss = 'wgan-gp:full' if config=='A' or column=='celebahq' else 'non-saturating'
+    made = dict(schedule=name, loss=loss) if lazy else _published(name, resolution, gpus, loss)
+    sizes = {} if resolution is None else dict(resolution=resolution)
+    return {**_networks(config, own), **made, **sizes, **others}
+
+# %% ../nbs/61_style.ipynb #4f82aaf4
+def _published(name, resolution, gpus, loss):
+    "A preset with the loss of a row; WGAN-GP got learning rates of 0.002 at most"
+    made = {**preset(name, resolution, gpus), 'loss':pick_loss(loss, resolution)}
+    if not loss.startswith('wgan-gp'): return made
+    rates = {r:min(rate, .002) for r,rate in made['schedule'].learning_rate.items()}
+    return {**made, 'schedule':replace(made['schedule'], learning_rate=rates)}
+
+def _config_problem(config, resolution, column, gpus, own, scheduled):
+    "What is wrong with the arguments of `style_config`, or None"
+    if config not in tuple('ABCDEF'): return f"config must be one of A, B, C, D, E, F, got {config!r}"
+    if column not in ('ffhq','celebahq'): return f"column must be 'ffhq' or 'celebahq', got {column!r}"
+    if config=='A' and own: return f"configuration A is ProGAN and has no {', '.join(own)}: take one of B to F"
+    if scheduled and gpus!=1: return f"gpus={gpus} chooses a published schedule, but schedule= is given: leave one out"
+    if resolution is None and not scheduled and (gpus!=1 or column!='ffhq'):
+        return f"column={column!r}, gpus={gpus} has rates of its own: give the resolution= that the run ends with"
