@@ -3,6 +3,7 @@ from dataclasses import replace
 from math import log
 import json, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
+from golden_files import there
 from golden_nets import golden_networks, growth, theirs
 from progrow.losses import LSGAN, AuxiliaryClassifier, Critic, Loss, NonSaturating, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
 from progrow.networks import Discriminator
@@ -11,7 +12,7 @@ def close(a, b, rtol, atol=1e-7): torch.testing.assert_close(torch.as_tensor(a),
 
 # --- golden numbers: the penalties are measured on pictures enlarged to the full resolution
 
-@pytest.fixture(scope='module', params=[(f,i) for f in ('pggan32','pggan16_gray') for i in (0,1)], ids=lambda o: f'{o[0]}-lod{o[1]}')
+@pytest.fixture(scope='module', params=[(f,i) for f in there('pggan32', 'pggan16_gray') for i in (0,1)], ids=lambda o: f'{o[0]}-lod{o[1]}')
 def case(request, golden):
     "The critic at the i-th level of detail of a golden file, its pictures, and what must come out"
     file,i = request.param

@@ -1,7 +1,12 @@
 "Both networks against an independent implementation, against published parameter counts, and against identities."
 import re
 import numpy as np, pytest, torch, torch.nn.functional as F
+<<<<<<< HEAD
 from torch import nn, tensor
+=======
+from torch import tensor
+from golden_files import there
+>>>>>>> wing-f
 from golden_nets import golden_networks, growth
 from progrow import fade_in
 from progrow.equalized import EqualizedConv2d
@@ -26,7 +31,7 @@ def pair():
 
 # --- golden numbers
 
-files = 'pggan32','pggan16_gray'
+files = there('pggan32', 'pggan16_gray')
 
 @pytest.mark.parametrize('file', files)
 @torch.no_grad()
@@ -37,7 +42,7 @@ def test_golden_images_at_every_lod(golden, file):
         r,alpha = growth(lod, G.resolution)
         y = G(tensor(g['z']), resolution=r, alpha=alpha)
         assert y.shape[-1]==r
-        close(F.interpolate(y, size=G.resolution), g[f'img_lod{i}'], 5e-5)
+        for k in ('img','tf_img'): close(F.interpolate(y, size=G.resolution), g[f'{k}_lod{i}'], 5e-5)
 
 @pytest.mark.parametrize('file', files)
 @torch.no_grad()

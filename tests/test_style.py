@@ -3,7 +3,8 @@ from copy import deepcopy
 from functools import partial
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import tensor
-from golden_nets import golden_style_discriminator, golden_style_generator, growth, theirs
+from golden_files import there
+from golden_nets import golden_style_discriminator, golden_style_generator, growth, style_file, theirs
 from progrow import style
 from progrow.checkpoint import load_generator, save_generator
 from progrow.fade_in import downsample, upsample
@@ -49,58 +50,62 @@ def layers_of(net, *args, **kwargs):
 
 # --- golden numbers of the generator
 
-files = 'stylegan32','stylegan64','stylegan128_fused','stylegan16_gray_cond'
+files = there('stylegan32', 'stylegan64', 'stylegan128_fused', 'stylegan16_gray_cond')
 
 @pytest.fixture(scope='module', params=files)
 def made(request, golden):
-    "A golden file, its generator, and its labels, twice as a call takes them"
+    "A golden file, its generator, and how it draws: from the latents (and labels) of which the file holds images, the first ones"
     g = golden(request.param)
-    G = golden_style_generator(g)
-    return g,G,dict(labels=tensor(g['label']) if G.num_classes else None)
+    G,n = golden_style_generator(g),len(g['img_lod0'])
+    labels = dict(labels=tensor(g['label'])[:n]) if G.num_classes else {}
+    return g,G,partial(G, tensor(g['z'])[:n], **labels)
 
 @torch.no_grad()
 def test_golden_images_at_every_lod(made):
-    g,G,y = made
+    g,G,draw = made
     for i,lod in enumerate(g['lods']):
         r,alpha = growth(lod, G.resolution)
-        x = G(tensor(g['z']), **y, resolution=r, alpha=alpha)
+        x = draw(resolution=r, alpha=alpha)
         assert x.shape[-1]==r
         close(F.interpolate(x, size=G.resolution), g[f'img_lod{i}'], 5e-4)
         if f'tf_img_lod{i}' in g: close(F.interpolate(x, size=G.resolution), g[f'tf_img_lod{i}'], 5e-4)
 
 @torch.no_grad()
 def test_golden_styles(made):
-    g,G,y = made
-    for z,w in (('z','w'), ('z2','w2')): close(G.mapping(tensor(g[z]), **y), g[w], 2e-5)
+    g,G,_ = made
+    labels = tensor(g['label']) if G.num_classes else None
+    for z,w in (('z','w'), ('z2','w2')): close(G.mapping(tensor(g[z]), labels), g[w], 2e-5)
     close(G.per_layer(tensor(g['w'])), g['wp_notrunc'], 0.)
-    close(G(w=tensor(g['w'])), g['img_lod0'], 5e-4)
+    close(G(w=tensor(g['w'])[:len(g['img_lod0'])]), g['img_lod0'], 5e-4)
 
 @torch.no_grad()
 def test_golden_truncation(made):
-    g,G,y = made
+    g,G,draw = made
     for i,(psi,cutoff) in enumerate(g['truncs']): close(G.truncate(tensor(g['w']), float(psi), int(cutoff)), g[f'wp_trunc{i}'], 2e-5)
     psi,cutoff = g['truncs'][0]
-    close(G(tensor(g['z']), **y, psi=float(psi), psi_cutoff=int(cutoff)), g['img_trunc0'], 5e-4)
+    close(draw(psi=float(psi), psi_cutoff=int(cutoff)), g['img_trunc0'], 5e-4)
 
 @torch.no_grad()
 def test_golden_mixing(made):
-    g,G,y = made
-    for i,c in enumerate(g['mix_cutoffs']): close(G(tensor(g['z']), **y, z2=tensor(g['z2']), crossover=c), g[f'img_mix{i}'], 5e-4)
+    g,_,draw = made
+    for i,c in enumerate(g['mix_cutoffs']):
+        want = g[f'img_mix{i}']
+        close(draw(z2=tensor(g['z2'])[:len(want)], crossover=c), want, 5e-4)
 
 @torch.no_grad()
 def test_golden_without_noise(made):
-    g,G,y = made
-    close(G(tensor(g['z']), **y, noise='off'), g['img_zero_noise_strength'], 5e-4)
+    g,G,draw = made
+    close(draw(noise='off'), g['img_zero_noise_strength'], 5e-4)
     still = deepcopy(G)
     for m in still.modules():
         if isinstance(m, NoiseInjection): m.strength.zero_()
-    close(still(tensor(g['z']), **y, noise='random'), g['img_zero_noise_strength'], 5e-4)
+    close(still(*draw.args, **draw.keywords, noise='random'), g['img_zero_noise_strength'], 5e-4)
 
 @torch.no_grad()
 def test_golden_average_of_w(made):
-    g,G,y = made
+    g,G,_ = made
     G = deepcopy(G).train()
-    G(tensor(g['z']), **y)
+    G(tensor(g['z']), tensor(g['label']) if G.num_classes else None)
     close(G.w_avg, g['w_avg_after_update_beta0.995'], 1e-6)
 
 # --- golden numbers of the discriminator and the losses
@@ -163,12 +168,39 @@ def test_golden_losses(case):
     close(wgan.generator_loss(c['D'], c['fake']), c['g_loss_wgan'], 1e-5, 1e-3)
     close(nonsat.generator_loss(c['D'], c['fake']), c['g_loss_nonsat'], 0., 1e-3)
 
-def test_transposed_kernels_of_files_from_128_pixels_on():
-    "The rule by which the golden files' fused layers are read: sum of four shifts of a (in, out) kernel, stride 2"
-    torch.manual_seed(0)
-    x,w = torch.randn(2, 5, 4, 4),torch.randn(5, 7, 3, 3)
+def their_doubling(x, w):
+    "How the library of the golden files doubles and convolves from 128 pixels on: sum of four shifts of an (out, in) kernel, transposed, stride 2"
     shifts = sum(F.pad(w, (i, 1-i, j, 1-j)) for i in (0,1) for j in (0,1))
-    close(F.conv_transpose2d(x, shifts, stride=2, padding=1), upsample_conv2d(x, w.transpose(0, 1).flip(2, 3)), 1e-5)
+    return F.conv_transpose2d(x, shifts.transpose(0, 1), stride=2, padding=1)
+
+def test_transposed_kernels_of_files_from_128_pixels_on():
+    "The rule by which the golden files' fused layers are read: turned around, with the channels where they are"
+    torch.manual_seed(0)
+    x,w = torch.randn(2, 5, 4, 4),torch.randn(7, 5, 3, 3)
+    close(their_doubling(x, w), upsample_conv2d(x, w.flip(2, 3)), 1e-5)
+
+@pytest.mark.parametrize('kwargs', (dict(fmap_max=4), dict(fmap_max=16), dict(fmap_max=16, num_classes=3)), ids=('square', 'halved', 'labels'))
+@torch.no_grad()
+def test_a_file_of_256_pixels_is_read(kwargs, monkeypatch):
+    "A file of our own numbers: it is read back, and their kernels doubled their way draw what ours draw"
+    G = generator(256, **{**dict(fmap_base=1024, latent_dim=4, mapping_layers=2), **kwargs})
+    for m in G.modules():
+        if isinstance(m, NoiseInjection): m.noise.normal_()
+    g = style_file(G)
+    read = golden_style_generator(g).state_dict()
+    assert G.state_dict().keys()==read.keys() and all(torch.equal(v, read[k]) for k,v in G.state_dict().items())
+    kernels = {r: tensor(g[f'G.synthesis.layer{2*i}.weight'])*G.blocks[str(r)].conv0.c for i,r in enumerate(G.resolutions) if r>=128}
+    assert list(kernels)==[128,256]
+    args = (torch.randn(2, 4), torch.tensor([0, 2]) if G.num_classes else None)
+    ours,asked = G(*args),[]
+    def theirs_from_128_on(x, w):
+        r = 2*x.shape[-1]
+        if r not in kernels: return upsample_conv2d(x, w)
+        asked.append(r)
+        return their_doubling(x, kernels[r])
+    monkeypatch.setattr(style, 'upsample_conv2d', theirs_from_128_on)
+    close(G(*args), ours, 1e-4)
+    assert asked==[128,256]
 
 # --- sizes
 

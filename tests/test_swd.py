@@ -20,7 +20,9 @@ def test_golden_pyramid(golden):
 def test_golden_descriptors_and_distance(golden):
     g = golden('swd')
     a,b = (normalize_descriptors(torch.tensor(g[f'det_desc_{k}'])) for k in 'ab')
-    for d,k in ((a,'a'),(b,'b')): np.testing.assert_allclose(d.numpy(), g[f'det_final_{k}'], rtol=0, atol=1e-5)
+    for d,k in ((a,'a'),(b,'b')):
+        want = g[f'det_final_{k}'] # the subset holds its first rows
+        np.testing.assert_allclose(d[:len(want)].numpy(), want, rtol=0, atol=1e-5)
     assert sliced_distance(a, b, torch.tensor(g['det_dirs'])).item() == pytest.approx(float(g['det_sliced_seed11_4x32']), abs=1e-5)
 
 def test_golden_patches_are_ours(golden):
