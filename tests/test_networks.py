@@ -1,12 +1,8 @@
 "Both networks against an independent implementation, against published parameter counts, and against identities."
 import re
 import numpy as np, pytest, torch, torch.nn.functional as F
-<<<<<<< HEAD
 from torch import nn, tensor
-=======
-from torch import tensor
 from golden_files import there
->>>>>>> wing-f
 from golden_nets import golden_networks, growth
 from progrow import fade_in
 from progrow.equalized import EqualizedConv2d
