@@ -283,7 +283,7 @@ def _webp(pic, blend, bits=8):
     "A Pillow image as a data URI: lossless for pixel pictures, else the smaller of lossless and quality 85"
     bufs,most = [],2**bits-1
     if bits<8 and not blend: pic = pic.point(lambda v: round(round(v*most/255)*255/most))
-    for kw in [dict(lossless=True, quality=100, method=6)] + [dict(quality=85)]*blend:
+    for kw in [dict(lossless=True), dict(quality=85)] if blend else [dict(lossless=True, quality=100, method=6)]:
         bufs.append(io.BytesIO())
         pic.save(bufs[-1], 'webp', **kw)
     return 'data:image/webp;base64,' + base64.b64encode(min((b.getvalue() for b in bufs), key=len)).decode()
