@@ -61,6 +61,11 @@ class ImagePyramid:
 # %% ../nbs/12_data.ipynb #21d9423a
 def sizes(r): return [2**i for i in range(2, r.bit_length())]
 
+def check_size(r):
+    "`r`, if it can be the size of pictures here"
+    if isinstance(r, (int,np.integer)) and r>=4 and not r&(r-1): return int(r)
+    raise ValueError(f"resolution={r!r} is not a power of two from 4 up: use 4, 8, 16, 32, 64, 128, 256, 512, 1024, …")
+
 def _level_problem(levels):
     "What is wrong with the arrays, or None"
     top = max(levels, default=0)
@@ -242,6 +247,7 @@ def stored_levels(key, make, cache):
     levels = {int(o.stem): np.load(o, mmap_mode='r') for o in folder.glob('*.npy') if o.stem.isdigit()}
     return levels,json.loads((folder/'meta.json').read_text(encoding='utf-8'))
 
+# %% ../nbs/12_data.ipynb #2d2f9984
 def _close(folder, levels):
     "Flush the files, cut to the pictures kept, and let go of them: Windows renames and replaces no open file"
     for r in list(levels):
@@ -325,11 +331,6 @@ def image_pyramid(
     return _with_labels(src, levels, meta, labels, classes)
 
 # %% ../nbs/12_data.ipynb #cd68cff7
-def check_size(r):
-    "`r`, if it can be the size of pictures here"
-    if isinstance(r, (int,np.integer)) and r>=4 and not r&(r-1): return int(r)
-    raise ValueError(f"resolution={r!r} is not a power of two from 4 up: use 4, 8, 16, 32, 64, 128, 256, 512, 1024, …")
-
 def _choice_problem(image_channels, on_error):
     if image_channels not in (None,1,3): return f"image_channels={image_channels!r}, expected 1 (grey), 3 (colour) or None"
     if on_error not in ('raise','skip'): return f"on_error={on_error!r}, expected 'raise' or 'skip'"
