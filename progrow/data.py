@@ -210,7 +210,7 @@ def digest(
 
 # %% ../nbs/12_data.ipynb #83bcd408
 def fill_levels(read, n, channels, resolution, top, folder=None, progress=None):
-    "Levels up to `top` of `n` pictures of `resolution`, and the numbers of those kept; `read(ids)` gives arrays, or None for one to leave out"
+    "Levels up to `top` of `n` pictures, and the numbers of those kept; `read(ids)` gives arrays, None to leave one out"
     levels = _empty_levels({r:(n,channels,r,r) for r in sizes(min(top, resolution))}, folder)
     kept,step = [],max(1, min(128, 2**24//(channels*resolution**2)))
     for lo in with_progress(range(0, n, step), n, progress):
@@ -305,10 +305,10 @@ __getattr__ = moved('progrow.data', **dict.fromkeys(['avatars','glyphs','digits'
 
 # %% ../nbs/12_data.ipynb #00e7b5a8
 def image_pyramid(
-    source, # Folder; .zip, .npz or .npy file; uint8 array; `ImagePyramid`; name of a built-in set (a folder of that name: pass `Path('digits')`)
+    source, # Folder; .zip, .npz or .npy file; uint8 array; `ImagePyramid`; name of a built-in set (for a folder named so: `Path('digits')`)
     resolution:int=None, # Side of the largest level; None: the largest power of two that fits into the smallest picture, at most 1024
     image_channels:int=None, # 1 or 3 converts; None: 1 if all are grey, 3 if all are colour
-    labels=None, # 'folders': a class per sub-folder; one whole number per file, in the order of `.names` (sorted as text); None: the source's
+    labels=None, # 'folders': a class per sub-folder; one whole number per file in the order of `.names`; None: the source's
     on_error:str='raise', # 'skip' goes on without unreadable files and lists them in `.skipped`; `labels` still has one for each
     background:str='white', # What shows through transparent parts
     cache=True, # True: in `$PROGROW_CACHE` or `~/.cache/progrow`; a folder; or False: keep the levels in memory

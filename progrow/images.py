@@ -292,7 +292,7 @@ def _webp(pic, blend, bits=8):
 class Frames:
     "A slider, or several, over pictures drawn beforehand, which needs no kernel: in Jupyter, in a page and offline"
     def __init__(self,
-        draw_or_frames, # A function of one value per slider, or the list of what it would return: figures, Pillow images, `show_images`, tensors
+        draw_or_frames, # A function of one value per slider, or a list of what it would return: figures, pictures, tensors
         values, # The stops; or a dict of several sliders, name -> stops, whose last changes fastest in a list of frames
         name:str='value', # Stands beside the slider; not used where `values` has names
         start=0, # Index of the stop shown first; -1 is the last; for several sliders also a dict, name -> index
