@@ -3,15 +3,12 @@ import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import tensor
 from golden_files import there
 from golden_nets import golden_networks, growth
+from helpers import close, count, shrink
 from progrow import networks
 from progrow.equalized import EqualizedConv2d
 from progrow.fade_in import downsample, upsample
 from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, channel_noise, conv2d_downsample, feature_maps, leaky_relu,
                               one_hot_labels, resolutions, upsample_conv2d)
-
-def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
-def count(net): return sum(p.numel() for p in net.parameters())
-def shrink(x, r): return F.avg_pool2d(x, x.shape[-1]//r)
 
 tiny = dict(fmap_base=32, fmap_max=8)
 @pytest.fixture
