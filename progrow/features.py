@@ -84,23 +84,48 @@ def head(self:Lite0, features:Tensor)->Tensor: return self.net._fc(features) # (
 inception_url = 'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth'
 inception_sha256 = '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
 
+# %% ../nbs/52_features.ipynb #c82cfce1
+def _download(url, file, sha256, instead):
+    "Fetch a published file"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, file, sha256)
+    except (OSError, RuntimeError) as e:
+        ask = f"fetch {url} where there is a network, and save it as {file} or give its path"
+        raise FileNotFoundError(f"{file.name} could not be downloaded ({e}): {ask}. {instead}") from e
+
+def _sha256(file):
+    "The digits of a file, read in pieces"
+    found = hashlib.sha256()
+    with open(file, 'rb') as f:
+        for piece in iter(lambda: f.read(2**20), b''): found.update(piece)
+    return found.hexdigest()
+
+# %% ../nbs/52_features.ipynb #75be7855
+def weights_file(
+    url:str, # Where it is published; ends in the name of the file
+    sha256:str, # Its digits, or the first of them
+    path=None, # The file; None: PyTorch's download folder is searched, and if need be the file downloaded into it
+    also=(), # More names that it may have in that folder
+    instead:str='', # A sentence for those who cannot get it
+)->Path: # The file, after the check
+    "A published file of weights. Raises `FileNotFoundError` when there is no file, `ValueError` when it is another one"
+    name,folder = url.rsplit('/', 1)[1],Path(torch.hub.get_dir())/'checkpoints'
+    file = Path(path) if path else next((p for o in (name, *also) if (p := folder/o).exists()), folder/name)
+    if not path and not file.exists(): _download(url, file, sha256, instead)
+    if not file.is_file(): raise FileNotFoundError(f"there is no file {file}: expected {name} from {url}. {instead}")
+    if not (found := _sha256(file)).startswith(sha256):
+        raise ValueError(f"{file} is not the published {name}: its SHA-256 begins with {found[:8]}, expected {sha256[:8]}; "
+                         f"delete it and fetch {url}")
+    return file
+
 # %% ../nbs/52_features.ipynb #9ddf46f9
 def inception_weights(
-    path=None, # The file; without it, PyTorch's download folder is searched, and if need be the file downloaded into it (96 MB)
+    path=None, # The file; None: PyTorch's download folder, filled if need be (96 MB)
 )->bytes: # What the file holds, after the check
-    "The weights of the literature's InceptionV3. Raises `FileNotFoundError` when there is no file, `ValueError` when it is another one"
-    name,folder = inception_url.split('/')[-1], Path(torch.hub.get_dir())/'checkpoints'
-    file = Path(path) if path else next((p for p in (folder/name, folder/f"pt_{name.split('-', 1)[1]}") if p.exists()), folder/name)
-    if not path and not file.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(inception_url, file, inception_sha256)
-        except (OSError, RuntimeError) as e:
-            raise FileNotFoundError(f"the Inception weights could not be downloaded ({e}): fetch {inception_url} elsewhere and save it as {folder/name}, or pass the file's path to feature_network; 'lite0' needs no download") from e
-    if not file.is_file(): raise FileNotFoundError(f"there is no file {file}: expected 'lite0', 'inception', or the path of {name} from {inception_url}")
-    found = hashlib.sha256(data := file.read_bytes()).hexdigest()
-    if found!=inception_sha256: raise ValueError(f"{file} is not the Inception network of published numbers: its SHA-256 begins with {found[:8]}, expected {inception_sha256[:8]}; delete it and fetch {inception_url}")
-    return data
+    "The weights of the literature's InceptionV3. Raises `FileNotFoundError` when there is no file, `ValueError` for another one"
+    also = [f"pt_{inception_url.rsplit('weights-', 1)[1]}"] # as pytorch-fid names the same file
+    return weights_file(inception_url, inception_sha256, path, also, "Or take 'lite0', which needs no download").read_bytes()
 
 # %% ../nbs/52_features.ipynb #da1af061
 class Inception(FeatureNetwork):

@@ -4,25 +4,34 @@
 
 # %% auto #0
 __all__ = ['slerp', 'pixel_distance', 'prepare_images', 'path_lengths', 'trimmed_mean', 'perceptual_path_length',
-           'FeatureDistance', 'VGG16Layers', 'lpips_vgg16']
+           'FeatureDistance', 'lpips_vgg16']
 
 # %% ../nbs/54_path_length.ipynb #31f16be8
-import hashlib, importlib.util, numpy as np, torch, torch.nn.functional as F
-from contextlib import contextmanager
-from pathlib import Path
+import warnings
+from contextlib import contextmanager, nullcontext
+from functools import partial
+import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
-from torchvision.models import vgg16, VGG16_Weights
+from torchvision.models import VGG16_Weights
+from .features import weights_file
+from .sampling import eval_mode, styled
 
 # %% ../nbs/54_path_length.ipynb #2769721b
+def _arc_problem(a, b):
+    "Why there is no shorter arc from `a` to `b`, or None"
+    if not (a.any(-1).all() and b.any(-1).all()):
+        return "a vector of zeros has no direction: draw latent vectors from a normal distribution"
+    if ((F.normalize(a, dim=-1)+F.normalize(b, dim=-1)).norm(dim=-1)<1e-6).any():
+        return "a and b are opposite, and all arcs between them are equally long: go through a third point"
+
 def slerp(
     a:Tensor, # (..., d) where the way begins, of any length above 0
     b:Tensor, # (..., d) where it ends
-    t # How much of the way is behind: 0 to 1, a number or (..., 1)
+    t # How much of the way is done: 0 to 1, a number or (..., 1)
 )->Tensor: # (..., d), of length 1
-    "Spherical interpolation: a point of the shorter arc from `a` to `b` (StyleGAN, section 4.1). `ValueError` where there is no shorter arc"
-    if not (a.any(-1).all() and b.any(-1).all()): raise ValueError("a vector of zeros has no direction: draw latent vectors from a normal distribution")
+    "Spherical interpolation: a point of the shorter arc from `a` to `b` (StyleGAN, section 4.1). `ValueError` where there is none"
+    if problem := _arc_problem(a, b): raise ValueError(problem)
     a,b = (o/o.norm(dim=-1, keepdim=True) for o in (a, b))
-    if ((a+b).norm(dim=-1)<1e-6).any(): raise ValueError("a and b are opposite, and all arcs between them are equally long: go through a third point")
     cos = (a*b).sum(-1, keepdim=True)
     c = b - cos*a
     sin = c.norm(dim=-1, keepdim=True)
@@ -33,21 +42,29 @@ def slerp(
 def pixel_distance(
     a:Tensor, b:Tensor # (n, c, h, w) pictures each, floats
 )->Tensor: # (n,) mean over the numbers of a picture of the squared difference
-    "The plainest distance between pictures. Its path length is one *in pixels*: it cannot be compared with published values, which are made with LPIPS"
+    "The plainest distance between pictures. Published path lengths are made with LPIPS: do not compare them with one in pixels"
     return (a-b).square().flatten(1).mean(1)
 
 # %% ../nbs/54_path_length.ipynb #cce7bf8a
+def _pictures_problem(x, face_crop):
+    "What is wrong with pictures to compare, or None"
+    if x.ndim!=4 or not x.is_floating_point():
+        return f"expected float pictures (n, c, h, w) in [-1,1], got {tuple(x.shape)} of {x.dtype}"
+    if bad := int((~x.isfinite()).sum()): return f"{bad} of {x.numel()} values are NaN or infinite: the generator has diverged"
+    h,w = x.shape[-2:]
+    if face_crop and min(h, w)<8:
+        return f"the face crop counts in eighths, and a picture of {h}x{w} has none: leave face_crop=False"
+
+# %% ../nbs/54_path_length.ipynb #7d8286a7
 def prepare_images(
     x:Tensor, # (n, c, h, w) pictures, about in [-1, 1]
     face_crop:bool=False, # Keep rows 3/8 to 7/8 and columns 2/8 to 6/8: for faces aligned as in FFHQ and CelebA-HQ
     pixel_range:tuple=(-1,1) # Black and white as the distance wants them; (0, 255) for some networks
 )->Tensor: # (n, c, h', w'), boxes averaged down where it was 512 pixels or more; neither clipped nor rounded
     "Pictures as the measure compares them (StyleGAN, section 4.1)"
-    if x.ndim!=4 or not x.is_floating_point(): raise ValueError(f"expected float pictures (n, c, h, w) in [-1,1], got {tuple(x.shape)} of {x.dtype}")
-    if not x.isfinite().all(): raise ValueError(f"{int((~x.isfinite()).sum())} of {x.numel()} values are NaN or infinite: the generator has diverged")
+    if problem := _pictures_problem(x, face_crop): raise ValueError(problem)
     if face_crop:
         h,w = (s//8 for s in x.shape[-2:])
-        if not h*w: raise ValueError(f"the face crop counts in eighths, and a picture of {'x'.join(map(str, x.shape[-2:]))} has none: leave face_crop=False")
         x = x[..., 3*h:7*h, 2*w:6*w]
     if (times := x.shape[-2]//256) > 1: x = F.avg_pool2d(x, times)
     low,high = pixel_range
@@ -55,7 +72,7 @@ def prepare_images(
 
 # %% ../nbs/54_path_length.ipynb #0536abf6
 def _ways(n, latent_dim, sampling, labels, seed, batch_size):
-    "Batches of ways: both ends (b, latent_dim), how much of each is behind (b, 1), the labels as a tuple of arguments"
+    "Batches of ways: both ends (b, latent_dim), how much of each is done (b, 1), the labels as a tuple of arguments"
     ends,where,which = (np.random.default_rng([seed, i]) for i in range(3))
     for i in range(0, n, batch_size):
         b = min(batch_size, n-i)
@@ -76,35 +93,60 @@ def _like(module, default=torch.zeros(())):
     if not isinstance(module, nn.Module): return default
     return next((o for o in (*module.parameters(), *module.buffers()) if o.is_floating_point()), default)
 
+def _shortcuts():
+    "What shortens float32 on NVIDIA GPUs: place, name, and the value that turns it off"
+    cuda,cudnn = torch.backends.cuda.matmul,torch.backends.cudnn
+    try: return [(o,'fp32_precision','ieee') for o in (cuda, cudnn.conv, cudnn.rnn)]
+    except AttributeError: return [(o,'allow_tf32',False) for o in (cuda, cudnn)] # before torch 2.9
+
+@contextmanager
+def _full_precision():
+    "Full float32 everywhere, everything put back afterwards"
+    before = [(o, name, getattr(o, name)) for o,name,_ in _shortcuts()]
+    try:
+        for o in _shortcuts(): setattr(*o)
+        yield
+    finally:
+        for o in before: setattr(*o)
+
 @contextmanager
 def _steadily(generator, device):
-    "The generator as for sampling and in full precision, everything put back afterwards"
-    modes = {m:m.training for m in generator.modules()} if isinstance(generator, nn.Module) else {}
-    b = torch.backends
-    if hasattr(b.cudnn, 'conv'): switches = [(o,'fp32_precision','ieee') for o in (b.cuda.matmul, b.cudnn.conv, b.cudnn.rnn)]
-    else: switches = [(o,'allow_tf32',False) for o in (b.cuda.matmul, b.cudnn)]
+    "The generator as for sampling, in full precision; random numbers and all else put back afterwards"
     kind = device.type if torch.amp.is_autocast_available(device.type) else 'cpu'
-    before = [getattr(o, name) for o,name,_ in switches]
-    try:
-        for m in modes: m.training = False
-        for o,name,value in switches: setattr(o, name, value)
-        with torch.random.fork_rng([device] if device.type=='cuda' else []), torch.autocast(kind, enabled=False): yield
-    finally:
-        for m,mode in modes.items(): m.training = mode
-        for (o,name,_),value in zip(switches, before): setattr(o, name, value)
+    mode = eval_mode(generator) if isinstance(generator, nn.Module) else nullcontext()
+    same_random_numbers = torch.random.fork_rng([device] if device.type=='cuda' else [])
+    with mode, _full_precision(), same_random_numbers, torch.autocast(kind, enabled=False): yield
 
 # %% ../nbs/54_path_length.ipynb #18520e5b
-def _check(generator, space, sampling, n, epsilon, labels, latent_dim, like):
-    "Say what is wrong with the arguments of `path_lengths`, before anything is drawn"
-    if space not in ('z','w'): raise ValueError(f"space={space!r}: take 'z' (arcs) or 'w' (straight lines behind the mapping network)")
-    if sampling not in ('full','end'): raise ValueError(f"sampling={sampling!r}: take 'full' (anywhere on the way) or 'end' (where it begins)")
-    if space=='w' and not hasattr(generator, 'mapping'): raise ValueError(f"space='w' is for style generators, and this {type(generator).__name__} has no mapping network: take space='z'")
-    if n<1 or not epsilon>0: raise ValueError(f"n and epsilon must be above 0, got n={n}, epsilon={epsilon}")
-    if latent_dim is None: raise ValueError(f"how long are the latent vectors? A {type(generator).__name__} does not say: give latent_dim")
-    if like.dtype in (torch.half, torch.bfloat16): raise ValueError(f"this generator computes in {like.dtype}, whose rounding is larger than the step: measure generator.float()")
-    if labels is not None and not len(labels): raise ValueError("labels is empty: give the labels to draw from, for example those of the data set")
+def _problem(generator, space, sampling, n, epsilon, labels, like):
+    "What is wrong with the arguments of `path_lengths`, or None"
+    kind = type(generator).__name__
+    if space not in ('z','w'): return f"space={space!r}: take 'z' (arcs) or 'w' (straight lines after the mapping network)"
+    if sampling not in ('full','end'):
+        return f"sampling={sampling!r}: take 'full' (anywhere on the way) or 'end' (where it begins)"
+    if space=='w' and not styled(generator):
+        return f"space='w' is for style generators, and this {kind} has no mapping network: take space='z'"
+    if n<1 or not epsilon>0: return f"n and epsilon must be above 0, got n={n}, epsilon={epsilon}"
+    if like.dtype in (torch.half, torch.bfloat16):
+        return f"this generator computes in {like.dtype}, whose rounding is larger than the step: measure generator.float()"
+    if labels is not None and not len(labels):
+        return "labels is empty: give the labels to draw from, for example those of the data set"
 
-def _moved(generator, space, way, epsilon, distance, face_crop, pixel_range, seed, like, options):
+def _latent_dim(generator):
+    "How many numbers a latent vector of this generator has"
+    try: return generator.latent_dim
+    except AttributeError:
+        kind = type(generator).__name__
+        raise ValueError(f"how long are the latent vectors? A {kind} does not say: give latent_dim") from None
+
+def _lengths_problem(d, n):
+    "What is wrong with the distances of `n` pairs, or None"
+    if d.numel()!=n:
+        return f"the distance gave shape {tuple(d.shape)} for {n} pairs: it must give one number for each, not their mean"
+    if bad := int((~d.isfinite()).sum()): return f"the distance gave NaN or infinity for {bad} of {len(d)} pairs"
+
+# %% ../nbs/54_path_length.ipynb #772232ba
+def _lengths(generator, space, way, epsilon, distance, face_crop, pixel_range, seed, like, options):
     "The lengths of one batch"
     *place,labels = way
     noise = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -114,14 +156,13 @@ def _moved(generator, space, way, epsilon, distance, face_crop, pixel_range, see
         x = generator(o, *(l.to(like.device) for l in labels), **options) if space=='z' else generator(w=o, **options)
         pictures.append(prepare_images(x, face_crop, pixel_range).to(_like(distance, x)))
     d = distance(*pictures)
-    if d.numel()!=len(place[0]): raise ValueError(f"the distance gave shape {tuple(d.shape)} for {len(place[0])} pairs: it must give one number for each, not their mean")
-    if not d.isfinite().all(): raise ValueError(f"the distance gave NaN or infinity for {int((~d.isfinite()).sum())} of {len(d)} pairs")
+    if problem := _lengths_problem(d, len(place[0])): raise ValueError(problem)
     return d.flatten().cpu().double()/epsilon**2
 
 # %% ../nbs/54_path_length.ipynb #a4c79e27
 @torch.no_grad()
 def path_lengths(
-    generator, # `G(z)` or `G(z, labels)` -> pictures in [-1, 1]; for space 'w' also `G.mapping(z)` or `G.mapping(z, labels)` -> w, and `G(w=w)`
+    generator, # `G(z)` or `G(z, labels)` -> pictures in [-1, 1]; for space 'w' also `G.mapping(...)` -> w, and `G(w=w)`
     space:str='z', # 'z': arcs between latent vectors; 'w': straight lines between what the mapping network makes of them
     sampling:str='full', # 'full': anywhere on a way; 'end': where it begins
     n:int=10_000, # Pairs of pictures; 100,000 in the paper
@@ -129,20 +170,21 @@ def path_lengths(
     distance=None, # `distance(a, b)` -> (n,): how different pictures are, a squared measure; None: `lpips_vgg16()`
     face_crop:bool=False, # See `prepare_images`
     pixel_range:tuple=(-1,1), # What the distance takes for black and white
-    labels=None, # (k,) classes or (k, classes) weights to draw from, for generators with classes; both pictures of a pair get the same
+    labels=None, # (k,) classes or (k, classes) weights to draw from, one for both pictures of a pair
     latent_dim:int|None=None, # Numbers in a latent vector; None: `generator.latent_dim`
     batch_size:int=32, # Pairs drawn at once
     seed:int=0, # Of the ways, labels and noise
     **options # For every call of the generator, for example `resolution=16`
 )->Tensor: # (n,) double: squared speed of the picture in each pair
     "How far pictures move in a small step through latent space, `distance/epsilon**2` (StyleGAN, section 4.1)"
-    like,latent_dim = _like(generator), latent_dim or getattr(generator, 'latent_dim', None)
-    _check(generator, space, sampling, n, epsilon, labels, latent_dim, like)
+    like = _like(generator)
+    if problem := _problem(generator, space, sampling, n, epsilon, labels, like): raise ValueError(problem)
     distance = lpips_vgg16().to(like.device) if distance is None else distance
     labels = None if labels is None else torch.as_tensor(labels)
-    ways = _ways(n, latent_dim, sampling, labels, seed, batch_size)
+    ways = _ways(n, latent_dim or _latent_dim(generator), sampling, labels, seed, batch_size)
+    how = epsilon,distance,face_crop,pixel_range
     with _steadily(generator, like.device):
-        return torch.cat([_moved(generator, space, way, epsilon, distance, face_crop, pixel_range, [seed, i], like, options) for i,way in enumerate(ways)])
+        return torch.cat([_lengths(generator, space, way, *how, [seed, i], like, options) for i,way in enumerate(ways)])
 
 # %% ../nbs/54_path_length.ipynb #0e729ab5
 def trimmed_mean(
@@ -162,7 +204,7 @@ def perceptual_path_length(
     sampling:str='full', # 'full' or 'end'
     n:int=10_000, # Pairs of pictures; 100,000 in the paper
     epsilon:float=1e-4, # Size of a step, as a part of the way
-    distance=None, # `distance(a, b)` -> (n,); None: `lpips_vgg16()`, which is needed for values to compare with published ones
+    distance=None, # `distance(a, b)` -> (n,); None: `lpips_vgg16()`, which published values are made with
     **settings # More settings of `path_lengths`; what it does not know goes to the generator
 )->float: # Lower is smoother; 0 where nothing moves
     "Mean squared speed of the picture along ways through latent space, without the 1 % at each end (StyleGAN, section 4.1)"
@@ -170,72 +212,46 @@ def perceptual_path_length(
 
 # %% ../nbs/54_path_length.ipynb #e5e9a3c9
 class FeatureDistance(nn.Module):
-    "Compare pictures by what a network makes of them (LPIPS, equation 1, for any network)"
+    "Compare pictures by what a network makes of them (LPIPS, equation 1, with all weights 1, for any network)"
     def __init__(self,
-        network, # Pictures -> features: (n, d), or (n, d, h, w), or a list of such, floats all the way
-        weights:list|None=None): # For each of the features, (d,) weights of the channels; None: all 1
+        network # Pictures -> features: (n, d) or (n, d, h, w), floats all the way
+    ):
         super().__init__()
-        self.network,self.weights = network,weights and nn.ParameterList([nn.Parameter(o, requires_grad=False) for o in weights])
+        self.network = network
 
     def forward(self, a:Tensor, b:Tensor)->Tensor: # (n, c, h, w) each -> (n,)
-        fa,fb = ([o] if isinstance(o, Tensor) else o for o in (self.network(a), self.network(b)))
-        return sum(self.compare(*o) for o in zip(fa, fb, self.weights or [None]*len(fa)))
+        a,b = (F.normalize(self.network(o), dim=1, eps=1e-10) for o in (a, b))
+        return (a-b).square().sum(1).view(len(a), -1).mean(1)
 
-    def compare(self, x, y, w): # Features of one layer, and the weights of its channels -> (n,)
-        x,y = (F.normalize(o.flatten(2) if o.ndim>2 else o[...,None], dim=1, eps=1e-10) for o in (x, y))
-        d = (x-y).square()
-        return (d if w is None else d*w[:,None]).sum(1).mean(1)
-
-# %% ../nbs/54_path_length.ipynb #09f9eb06
-class VGG16Layers(nn.Module):
-    "The five feature maps of VGG16 that LPIPS compares: after the last activation of each block"
-    taps = 3,8,15,22,29
-    def __init__(self,
-        layers:nn.Sequential): # `features` of torchvision's VGG16
+# %% ../nbs/54_path_length.ipynb #2540f751
+class _LPIPS(nn.Module):
+    "`lpips.LPIPS` with a number for each pair, and a sentence for pictures that are too small for it"
+    def __init__(self, net):
         super().__init__()
-        self.layers = layers[:30].eval().requires_grad_(False)
-        for name,o in (('shift',(-.030,-.088,-.188)), ('scale',(.458,.448,.450))): self.register_buffer(name, torch.tensor(o).view(3,1,1))
-
-    def forward(self, x:Tensor)->list: # (n, 1 or 3, h, w) in [-1, 1], 16 pixels or more -> 5 maps
-        if min(x.shape[-2:])<16: raise ValueError(f"VGG16 halves a picture four times, and {'x'.join(map(str, x.shape[-2:]))} is too small: LPIPS needs 16x16 or more; take another distance, such as pixel_distance")
-        x,maps = (x.expand(-1, 3, -1, -1)-self.shift)/self.scale, []
-        for i,layer in enumerate(self.layers):
-            x = layer(x)
-            if i in self.taps: maps.append(x)
-        return maps
-
-# %% ../nbs/54_path_length.ipynb #cd7f2535
-def _vgg16_file(path):
-    "The file of VGG16's weights, downloaded if need be and checked"
-    url = VGG16_Weights.IMAGENET1K_V1.url
-    name,known = url.rsplit('/', 1)[1], url[-12:-4] # torch's file names end in the first 8 digits of their SHA-256
-    file = Path(path or Path(torch.hub.get_dir())/'checkpoints'/name)
-    ask = f"fetch {url} where there is a network and put it at {file}, or take another distance, such as pixel_distance"
-    if not file.exists():
-        if path: raise FileNotFoundError(f"LPIPS needs the weights of VGG16, and there is no {file}: {ask}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try: torch.hub.download_url_to_file(url, str(file), hash_prefix=known, progress=False)
-        except Exception as e: raise FileNotFoundError(f"LPIPS needs the weights of VGG16, which could not be downloaded ({e}): {ask}") from e
-    with open(file, 'rb') as f: found = hashlib.file_digest(f, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else hashlib.sha256(f.read()).hexdigest()
-    if not found.startswith(known): raise ValueError(f"{file} is not the published {name}: its SHA-256 begins with {found[:8]}, expected {known}; {ask}")
-    return file
-
-def _lpips_weights():
-    "LPIPS's weights of the channels, from whichever package has them"
-    for package,inside in (('lpips','weights/v0.1/vgg.pth'), ('torchmetrics','functional/image/lpips_models/vgg.pth')):
-        spec = importlib.util.find_spec(package)
-        for folder in (spec and spec.submodule_search_locations) or ():
-            if (file := Path(folder)/inside).exists(): return [o.flatten() for o in torch.load(file, map_location='cpu', weights_only=True).values()]
-    raise ImportError("LPIPS needs its weights of the channels, which come inside the package lpips (or torchmetrics): pip install lpips, or take another distance, such as pixel_distance")
+        self.net = net
+    def forward(self, a:Tensor, b:Tensor)->Tensor: # (n, 1 or 3, h, w) each, in [-1, 1] -> (n,)
+        h,w = a.shape[-2:]
+        if min(h, w)<16: raise ValueError(f"VGG16 halves a picture four times, and {h}x{w} is too small: LPIPS needs 16x16 or more; "
+                                          "take another distance, such as pixel_distance")
+        return self.net(a, b).flatten()
 
 # %% ../nbs/54_path_length.ipynb #e06a3839
+_instead = "Or take another distance, such as pixel_distance, which needs no file"
+
 def lpips_vgg16(
-    path=None # File of torchvision's VGG16 weights (vgg16-397923af.pth); None: torch's own cache, filled from the network if need be
-)->FeatureDistance: # Takes pictures in [-1, 1], 16 pixels or more
-    "The LPIPS of the literature, with VGG16. Raises `ImportError` or `FileNotFoundError` with what to install, or which file to put where"
-    if path and not Path(path).exists(): _vgg16_file(path)
-    weights,file = _lpips_weights(),_vgg16_file(path)
-    saved = torch.load(file, map_location='cpu', weights_only=True)
-    with torch.device('meta'): layers = vgg16(init_weights=False).features
-    layers.load_state_dict({k.removeprefix('features.'):v for k,v in saved.items() if k.startswith('features.')}, assign=True)
-    return FeatureDistance(VGG16Layers(layers), weights).eval()
+    path=None # torchvision's VGG16 weights (vgg16-397923af.pth); None: PyTorch's download folder, filled if need be
+)->nn.Module: # `distance(a, b)` -> (n,) of pictures in [-1, 1], 16 pixels or more
+    "The LPIPS of the literature, with VGG16. Raises `ImportError` or `FileNotFoundError` that say what to install, or where to put a file"
+    url = VGG16_Weights.IMAGENET1K_V1.url # torch's file names end in the first 8 digits of their SHA-256
+    find = partial(weights_file, url, url[-12:-4], path, instead=_instead)
+    file = find() if path else None
+    try: from lpips import LPIPS
+    except ImportError as e:
+        raise ImportError(f"LPIPS comes in a package that is not installed: pip install 'progrow[metrics]'. {_instead}") from e
+    saved = torch.load(file or find(), map_location='cpu', weights_only=True)
+    with torch.random.fork_rng([]), warnings.catch_warnings():
+        warnings.simplefilter('ignore') # torchvision's, about how lpips calls it
+        net = LPIPS(net='vgg', pnet_rand=True, verbose=False)
+    vgg = net.net.state_dict() # 'slice2.5.weight' is torchvision's 'features.5.weight'
+    net.net.load_state_dict({k:saved['features.'+k.partition('.')[2]] for k in vgg})
+    return _LPIPS(net).requires_grad_(False).eval()

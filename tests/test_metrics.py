@@ -4,14 +4,14 @@ import numpy as np, pytest, torch
 from progrow import metrics
 from progrow.checkpoint import load_checkpoint
 from progrow.images import to_uint8
-from progrow.metrics import Evaluation, MetricsCallback, Sides, evaluate, evaluators
+from progrow.metrics import Evaluation, MetricsCallback, Sides, evaluate, evaluator, evaluators
 from progrow.networks import Generator
 from progrow.train import digest, sample_images
 from runs import fit, noise, short, tiny
 
 class Reals(torch.nn.Module):
     "A generator that draws pictures of a set, others for another seed"
-    def __init__(self, images): super().__init__(); self.images,self.resolution,self.latent_dim = images,images.resolution,4; self.w = torch.nn.Parameter(torch.zeros(1))
+    def __init__(self, images): super().__init__(); self.images,self.resolution,self.latent_dim,self.num_classes = images,images.resolution,4,0; self.w = torch.nn.Parameter(torch.zeros(1))
     def forward(self, z, labels=None, resolution=None, alpha=1.): return self.images.batch((z[:,0].abs()*1e4).long().numpy()%len(self.images), resolution or self.resolution)
 
 class Colours(torch.nn.Module):
@@ -47,7 +47,7 @@ def test_the_two_heaps_share_no_picture_and_the_seed_decides():
 
 def test_pictures_are_bytes_on_both_sides():
     G,seen = Reals(images),[]
-    evaluators['look'] = (lambda s: seen.append(s) or {'look':1.}, 'lower')
+    evaluator('look', 'lower')(lambda s: seen.append(s) or {'look':1.})
     try: evaluate(G, images, 'look', n=20)
     finally: del evaluators['look']
     assert all(o.dtype==np.uint8 and o.shape==(20,3,16,16) for s in seen for o in (s.real, s.fake))
@@ -66,7 +66,7 @@ def test_features_metrics_have_names_of_their_network_and_look_once():
 
 def test_floors_are_kept_and_do_not_cross_settings(monkeypatch):
     count = []
-    evaluators['look'] = (lambda s: count.append(1) or {'look':float(s.fake.mean())}, 'lower')
+    evaluator('look', 'lower')(lambda s: count.append(1) or {'look':float(s.fake.mean())})
     try:
         for kw,calls in (({},2), ({},1), (dict(seed=1),2), (dict(n=50),2), (dict(cache=False),2)):
             count.clear(); evaluate(Reals(images), images, 'look', **{**dict(n=60), **kw})
@@ -80,12 +80,21 @@ def test_everything_is_written_down(tmp_path):
     assert f['values']==e.values and f['floors']==e.floors and f['settings']['seed']==3 and f['settings']['digest']==digest(images) and 'torch' in f['versions']
     assert '30 pictures of 16x16 against 30 reals, seed 3' in repr(e) and 'floor' in repr(e)
 
-def test_path_length_needs_no_reals():
-    evaluators['still'] = evaluators['ppl']
-    try: e = metrics.Evaluation({'still':{'PPL':1.}}, {'still':{}}, dict(generator='G', n=8, resolution=8, seed=0))
-    finally: pass
-    assert e.table.floor.isna().all()
-    del evaluators['still']
+def test_path_length_needs_a_generator_and_reals_have_none(monkeypatch):
+    given = []
+    monkeypatch.setattr(metrics, 'perceptual_path_length', lambda G, **kw: given.append(kw) or 1.)
+    e = evaluate(Reals(images), images, ('ppl','swd-quick'), n=20)
+    assert e.values['ppl']=={'PPL':1.} and e.floors['ppl']=={} and e.table.floor.isna().tolist()==[True,False,False]
+    assert given==[dict(n=20, seed=0, labels=None, resolution=16)]
+    G = Generator(16, latent_dim=4, fmap_max=4, num_classes=3)
+    evaluate(G, images, 'ppl', n=20); assert given[-1]['labels']==[0,1,2]
+
+def test_a_metric_says_everything_about_itself():
+    assert all(v.name==k and v.better in ('lower','higher','as reals') and callable(v.function) for k,v in evaluators.items())
+    assert {k for k,v in evaluators.items() if v.needs_network}=={'fd','kd','is','pr'}
+    assert {k for k,v in evaluators.items() if v.needs_generator}=={'ppl'}
+
+def test_metrics_does_not_draw_by_train(): assert metrics.sample_images.__module__=='progrow.sampling'
 
 @pytest.mark.parametrize('args,says', [(dict(metrics='beauty'), "no metric 'beauty'.*swd"), (dict(metrics='fd'), "'fd' needs a network"), (dict(images=noise(10)), '10 images are too few'),
     (dict(generator='nothing.pt'), 'no file')], ids=str)

@@ -1,5 +1,5 @@
 "Perceptual path length: golden arcs, closed forms, other implementations where they are installed, and its promises."
-import hashlib
+import hashlib, sys
 from math import pi, sqrt
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -8,7 +8,7 @@ from torch import nn
 from helpers import unit
 import progrow.path_length as pl
 from progrow.networks import Generator
-from progrow.path_length import (FeatureDistance, VGG16Layers, lpips_vgg16, path_lengths, perceptual_path_length, pixel_distance,
+from progrow.path_length import (FeatureDistance, lpips_vgg16, path_lengths, perceptual_path_length, pixel_distance,
                                  prepare_images, slerp, trimmed_mean)
 
 def ways(n, dim, sampling='full', seed=0): return next(pl._ways(n, dim, sampling, None, seed, n))[:3]
@@ -204,77 +204,84 @@ def test_feature_distance():
     torch.testing.assert_close(d(a, b), by_hand)
     assert torch.equal(d(a, a), torch.zeros(5))
     torch.testing.assert_close(d(a, 2*b), by_hand) # features count by direction
-    torch.testing.assert_close(FeatureDistance(lambda x: [x,x], [torch.ones(3), 2*torch.ones(3)])(a, b), 3*by_hand)
     flat = FeatureDistance(lambda x: x.flatten(1))(a, b)
     torch.testing.assert_close(flat, 2-2*F.cosine_similarity(a.flatten(1), b.flatten(1)))
-    assert FeatureDistance(nn.Identity(), [torch.ones(3)]).double()(a.double(), b.double()).dtype==torch.double
-    assert not list(FeatureDistance(nn.Identity(), [torch.ones(3)]).parameters())[0].requires_grad
 
 def test_pictures_go_where_the_distance_computes(G):
     d = FeatureDistance(nn.Conv2d(3, 4, 3).double())
     assert path_lengths(G, n=4, distance=d).isfinite().all()
 
+# --- LPIPS
 @pytest.fixture(scope='module')
-def layers():
-    torch.manual_seed(0)
-    from torchvision.models.vgg import cfgs, make_layers
-    return make_layers(cfgs['D'])
-
-def test_vgg_layers(layers):
-    net = VGG16Layers(layers)
-    maps = net(torch.randn(2, 1, 32, 32))
-    assert [tuple(o.shape[1:]) for o in maps]==[(64,32,32), (128,16,16), (256,8,8), (512,4,4), (512,2,2)] and all((o>=0).all() for o in maps)
-    assert not any(p.requires_grad for p in net.parameters())
-    with pytest.raises(ValueError, match='16x16 or more'): net(torch.zeros(1, 3, 8, 8))
+def lpips(): return pytest.importorskip('lpips')
 
 def vgg16_at(monkeypatch, url): monkeypatch.setattr(pl, 'VGG16_Weights', SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url)))
 
-def test_lpips_file(layers, tmp_path, monkeypatch):
+@pytest.fixture
+def made_up(lpips, tmp_path, monkeypatch):
+    "A file of weights in the form of torchvision's, and LPIPS's own network with the same"
+    with pytest.warns(UserWarning): theirs = lpips.LPIPS(net='vgg', pnet_rand=True, verbose=False).eval()
     file = tmp_path/'saved.pth'
-    torch.save({f'features.{k}':v for k,v in layers.state_dict().items()} | {'classifier.0.bias':torch.zeros(3)}, file)
-    heads = [torch.rand(n) for n in (64,128,256,512,512)]
-    monkeypatch.setattr(pl, '_lpips_weights', lambda: heads)
-    with pytest.raises(ValueError, match='is not the published vgg16-397923af.pth'): lpips_vgg16(file)
+    state = {'features.'+k.partition('.')[2]:v for k,v in theirs.net.state_dict().items()}
+    torch.save(state | {'classifier.0.bias':torch.zeros(3)}, file)
     vgg16_at(monkeypatch, f'https://x.org/vgg16-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}.pth')
+    return file,theirs
+
+def pictures(n=3, channels=3, size=64):
+    return torch.rand(2, n, channels, size, size, generator=torch.Generator().manual_seed(1))*2-1
+
+def test_lpips_is_theirs(made_up):
+    file,theirs = made_up
+    before = torch.get_rng_state()
     d = lpips_vgg16(file)
-    a,b = torch.rand(2, 2, 3, 32, 32)*2-1
-    torch.testing.assert_close(d(a, b), FeatureDistance(VGG16Layers(layers), heads)(a, b))
-    assert not d.training and (d(a, a)==0).all() and d(a, b).shape==(2,)
-    monkeypatch.setattr(pl, 'lpips_vgg16', lambda: d) # the default
+    assert torch.equal(torch.get_rng_state(), before) and not d.training and not any(p.requires_grad for p in d.parameters())
+    a,b = pictures()
+    with torch.no_grad(): want = theirs(a, b).flatten()
+    assert torch.equal(d(a, b), want) and want.min()>0 and (d(a, a)==0).all()
+    assert d(*pictures(2, 1, 16)).shape==(2,)
+    with pytest.raises(ValueError, match='16x16 or more'): d(*pictures(2, 3, 8))
+
+def test_lpips_is_the_equation(made_up):
+    "Scaled to length one, squared differences, weights of the channels, sums over layers (LPIPS, equation 1)"
+    file,theirs = made_up
+    a,b = (theirs.net(theirs.scaling_layer(o)) for o in pictures())
+    by_hand = sum(((F.normalize(x, dim=1)-F.normalize(y, dim=1)).square()*head.model[-1].weight[0]).sum(1).mean((1,2))
+                  for x,y,head in zip(a, b, theirs.lins))
+    torch.testing.assert_close(lpips_vgg16(file)(*pictures()), by_hand.detach(), rtol=1e-4, atol=1e-7)
+
+def test_lpips_is_the_default(made_up, monkeypatch):
+    d = lpips_vgg16(made_up[0])
+    monkeypatch.setattr(pl, 'lpips_vgg16', lambda: d)
     torch.manual_seed(0)
     G = Generator(16, 1, latent_dim=8, fmap_max=8)
     assert perceptual_path_length(G, n=4)==perceptual_path_length(G, n=4, distance=d)>0
 
-def test_lpips_says_what_is_missing(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r'https://download.pytorch.org/models/vgg16-397923af.pth where there is a network and put it at .*gone.pth'): lpips_vgg16(tmp_path/'gone.pth')
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    def offline(*a, **k): raise URLError('no network')
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', offline)
-    with monkeypatch.context() as m:
-        m.setattr(pl.importlib.util, 'find_spec', lambda o: None)
-        with pytest.raises(ImportError, match='pip install lpips'): lpips_vgg16()
-    monkeypatch.setattr(pl, '_lpips_weights', lambda: [])
-    with pytest.raises(FileNotFoundError, match='(?s)no network.*checkpoints.vgg16-397923af.pth, or take another distance, such as pixel_distance'): lpips_vgg16()
+def test_lpips_wants_the_published_file(lpips, tmp_path):
+    file = tmp_path/'saved.pth'
+    file.write_bytes(b'abc')
+    with pytest.raises(ValueError, match='is not the published vgg16-397923af.pth'): lpips_vgg16(file)
 
-def test_download_is_kept(layers, tmp_path, monkeypatch):
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    "An empty download folder, and no network"
+    def offline(*a, **k): raise URLError('no network')
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    vgg16_at(monkeypatch, f'https://x.org/vgg16-{hashlib.sha256(b"abc").hexdigest()[:8]}.pth')
-    asked = []
-    def download(url, dst, hash_prefix, progress): asked.append(hash_prefix); open(dst, 'wb').write(b'abc')
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
-    assert pl._vgg16_file(None)==pl._vgg16_file(None) and asked==['ba7816bf']
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', offline)
+    return tmp_path/'checkpoints'
+
+def test_lpips_not_installed(hub, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r'no file .*gone.pth: .*https://download.pytorch.org/models/vgg16-397923af.pth.*pixel_distance'):
+        lpips_vgg16(hub/'gone.pth')
+    monkeypatch.setitem(sys.modules, 'lpips', None)
+    with pytest.raises(ImportError, match=r"pip install 'progrow\[metrics\]'.*pixel_distance"): lpips_vgg16()
+    assert not hub.exists()
+
+def test_lpips_offline(hub, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'lpips', SimpleNamespace(LPIPS=None))
+    with pytest.raises(FileNotFoundError, match='no network.*https://download.pytorch.org/.*checkpoints.vgg16-397923af.pth.*pixel_distance'):
+        lpips_vgg16()
 
 # --- against others
-def pictures(n=3): return torch.rand(2, n, 3, 64, 64, generator=torch.Generator().manual_seed(1))*2-1
-
-@pytest.mark.filterwarnings('ignore:.*:UserWarning') # theirs, about torchvision's old arguments
-def test_equals_lpips():
-    lpips = pytest.importorskip('lpips')
-    theirs = lpips.LPIPS(net='vgg', pnet_rand=True, verbose=False).eval()
-    slices = [getattr(theirs.net, f'slice{i}') for i in range(1,6)]
-    ours = FeatureDistance(VGG16Layers(nn.Sequential(*[o for s in slices for o in s])), pl._lpips_weights())
-    with torch.no_grad(): torch.testing.assert_close(ours(*pictures()), theirs(*pictures()).flatten(), rtol=1e-4, atol=1e-7)
-
 def test_equals_torchmetrics():
     tm = pytest.importorskip('torchmetrics')
     from torchmetrics.functional.image import perceptual_path_length as theirs

@@ -13,6 +13,7 @@ from progrow.losses import NonSaturating, WGANGP, gradient_penalty, input_gradie
 from progrow.networks import Discriminator, Generator, conv2d_downsample, leaky_relu, resolutions, upsample_conv2d
 from progrow.path_length import path_lengths, perceptual_path_length, pixel_distance
 from progrow.pixelnorm import pixel_norm
+from progrow.presets import preset
 from progrow.schedule import GrowthSchedule
 from progrow.style import LayerEnd, StyleDiscriminator, StyleGenerator, style_config
 from progrow.style_layers import NoiseInjection, adain, blur
@@ -371,7 +372,7 @@ def test_one_crossover_for_each_training_batch(monkeypatch, z, r, layers):
     monkeypatch.setattr(StyleGenerator, 'mix', lambda self, w, w2, c: seen.append(c) or mix(self, w, w2, c))
     n = 600
     with torch.no_grad():
-        for _ in range(n): G._while_training(G.mapping(z[:1]), None, layers, torch.randn)
+        for _ in range(n): G._style(z[:1], None, layers, torch.randn)
         cuts = np.bincount(seen, minlength=layers)
         assert len(cuts)==layers and cuts[0]==0
         assert len(seen)/n==pytest.approx(.9, abs=.04) and (np.abs(cuts[1:]/n-.9/(layers-1))<.06).all()
@@ -435,7 +436,7 @@ def test_a_label_chooses_the_score():
     D,x = StyleDiscriminator(8, **tiny, num_classes=3),torch.randn(4, 3, 8, 8)
     scores = torch.stack([D(x, [k]*4) for k in range(3)], 1)
     close(scores, D.outputs(x)); close(D(x, [2,0,1,1]), scores[range(4), [2,0,1,1]]); close(D(x, F.one_hot(tensor([2,0,1,1])).float()), scores[range(4), [2,0,1,1]])
-    assert D.scores_and_logits is None and D.config['num_classes']==3
+    assert not D.tells_classes and D.config['num_classes']==D.num_classes==3
     with pytest.raises(ValueError, match='takes labels'): D(x)
     with pytest.raises(ValueError, match='takes no labels'): StyleDiscriminator(8, **tiny)(x, [0]*4)
 
@@ -521,7 +522,7 @@ def test_sampling_knows_truncation(G):
 
 def test_configurations_one_step_at_a_time():
     made = {c: style_config(c) for c in 'ABCDEF'}
-    assert made['A']==dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp', schedule='official')
+    assert made['A']==dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp:full', schedule='official')
     configs = {c: a['generator'](8, **tiny).config for c,a in made.items() if c!='A'}
     assert configs['F']==StyleGenerator(8, **tiny).config
     changed = [{k for k in configs[a] if configs[a][k]!=configs[b][k]} for a,b in zip('BCDE', 'CDEF')]
@@ -533,6 +534,52 @@ def test_configurations_take_other_arguments():
     assert (a['resolution'], a['loss'], a['latent_dim'])==(64, 'wgan-gp', 7) and 'resolution' not in style_config('F')
     assert style_config('F', generator=partial(StyleGenerator, noise=False))['generator'](8, **tiny).config['noise'] is False
     assert GrowthSchedule.named(style_config('F')['schedule'], 1024)(0).resolution==8
+
+# Both columns of table 1, as published for 1024x1024 on eight GPUs: loss, first side, kimg, the highest learning rate
+wgan,r1 = WGANGP(full_resolution=1024),NonSaturating(full_resolution=1024)
+columns = {'ffhq':     dict(A=(wgan, 4, 12000, .002), **{c:(r1, 8, 25000, .003) for c in 'BCDEF'}),
+           'celebahq': dict(A=(wgan, 4, 12000, .002), **{c:(wgan, 8, 25000, .002) for c in 'BCDEF'})}
+
+@pytest.mark.parametrize('column', columns)
+@pytest.mark.parametrize('config', 'ABCDEF')
+def test_both_columns(column, config):
+    made = style_config(config, 1024, column, gpus=8)
+    s,(loss,first,kimg,rate) = made['schedule'],columns[column][config]
+    assert made['loss']==loss and made['resolution']==1024
+    assert (s.start_resolution, s.total_images, max(s.learning_rate.values()))==(first, 1000*kimg, rate)
+    assert s(10**9).batch_size==32 and s(0)[2:4]==((512,.001) if config=='A' else (256,.001))
+    # all else is the preset's
+    base = preset('official' if config=='A' else 'stylegan', 1024, gpus=8)
+    own = ('generator','discriminator','resolution','loss','schedule')
+    assert {k:v for k,v in made.items() if k not in own}=={k:v for k,v in base.items() if k not in own}
+    same = lambda s: (s.batch_size, s.fade_kimg, s.stabilize_kimg)
+    assert same(s)==same(base['schedule'])
+    assert [min(o, .002) for o in base['schedule'].learning_rate.values()]==[min(o, .002) for o in s.learning_rate.values()]
+
+@pytest.mark.parametrize('gpus', [1,2,4,8])
+@pytest.mark.parametrize('resolution', [64, 256, 512])
+def test_wgan_gp_rows_never_pass_the_cap(gpus, resolution):
+    for config,column in [('A','ffhq'), *((c,'celebahq') for c in 'ABCDEF')]:
+        s = style_config(config, resolution, column, gpus)['schedule']
+        base = preset('official' if config=='A' else 'stylegan', resolution, gpus)['schedule']
+        assert s.learning_rate=={r:min(v, .002) for r,v in base.learning_rate.items()} and s.resolution==resolution
+    assert style_config('F', resolution, gpus=gpus)['schedule']==preset('stylegan', resolution, gpus)['schedule']
+
+def test_a_configuration_with_a_schedule_of_ones_own_has_only_networks_and_loss():
+    own = GrowthSchedule(16, fade_kimg=1, stabilize_kimg=1)
+    for kw in (dict(schedule='minutes'), dict(resolution=16, schedule='minutes'), dict(schedule=own)):
+        for column,loss in (('ffhq','non-saturating'), ('celebahq','wgan-gp:full')):
+            made = style_config('F', column=column, **kw)
+            assert made.keys()=={'generator','discriminator','loss','schedule', *kw.keys()} and made['loss']==loss
+        assert style_config('A', **kw)['loss']=='wgan-gp:full'
+    assert style_config('A', 64, loss='wgan-gp')['loss']=='wgan-gp', 'what is given wins'
+    assert style_config('F', 64, latent_dim=9, mirror=False)['latent_dim']==9
+
+def test_configuration_a_is_measured_at_full_size():
+    images = np.random.default_rng(0).integers(0, 256, (32, 3, 16, 16), dtype=np.uint8)
+    schedule = GrowthSchedule(16, stabilize_kimg=.016, fade_kimg=.016, batch_size=8)
+    make = lambda *o, **kw: progressive_learner(images, **style_config(*o, schedule=schedule, latent_dim=6, **tiny, **kw), device='cpu').gan_loss
+    assert make('A')==make('B', None, 'celebahq')==WGANGP(full_resolution=16) and make('A', loss='wgan-gp')==WGANGP()
 
 def test_a_configuration_becomes_a_learner():
     images = np.random.default_rng(0).integers(0, 256, (32, 3, 16, 16), dtype=np.uint8)
@@ -553,6 +600,9 @@ def test_a_configuration_becomes_a_learner():
     (lambda G,z: G(z, psi=.7, psi_cutoff=-1), 'counted from the first, got -1'),
     (lambda G,z: StyleGenerator(16, mixing=1.5), 'from 0 to 1, got 1.5'), (lambda G,z: StyleGenerator(16, styles=False), 'nothing would depend on z'),
     (lambda G,z: StyleGenerator(12), 'power of two'),
-    (lambda G,z: style_config('G'), "one of A, B, C, D, E, F, got 'G'"), (lambda G,z: style_config('AB'), "got 'AB'"), (lambda G,z: style_config(''), "got ''")])
+    (lambda G,z: style_config('G'), "one of A, B, C, D, E, F, got 'G'"), (lambda G,z: style_config('AB'), "got 'AB'"), (lambda G,z: style_config(''), "got ''"),
+    (lambda G,z: style_config('F', 64, 'lsun'), "'ffhq' or 'celebahq', got 'lsun'"), (lambda G,z: style_config('F', 64, gpus=3), r'\[1, 2, 4, 8\], got 3'),
+    (lambda G,z: style_config('F', column='celebahq'), 'give the resolution='), (lambda G,z: style_config('F', gpus=8), 'give the resolution='),
+    (lambda G,z: style_config('F', 64, gpus=8, schedule='minutes'), 'leave one out'), (lambda G,z: style_config('A', mixing=.5), 'has no mixing')])
 def test_errors(G, z, call, says):
     with pytest.raises(ValueError, match=says): call(G, z)

@@ -244,7 +244,7 @@ def test_a_label_chooses_the_score():
     learn = make(labels=True)
     G,D = learn.model.generator,learn.model.discriminator
     x,y = torch.randn(4, 3, 8, 8),torch.tensor([0,1,2,1])
-    critic = learn.critic(y, x)
+    critic = learn.critic(y)
     assert G.num_classes==D.num_classes==3 and not hasattr(critic, 'term') # no AC-GAN
     learn.state = learn.schedule.next_batch(0)
     scores = D.outputs(x)
