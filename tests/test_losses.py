@@ -5,6 +5,7 @@ import json, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
 from golden_files import there
 from golden_nets import golden_networks, growth, theirs
+from helpers import norms
 from progrow.losses import LSGAN, AuxiliaryClassifier, Critic, Loss, NonSaturating, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
 from progrow.networks import Discriminator
 
@@ -24,10 +25,6 @@ def case(request, golden):
     names = {theirs_:ours for ours,theirs_ in theirs(net.resolution)[1].items()}
     params = [net.get_parameter(f'{names[layer]}.{p}') for layer,p in (str(n).split('.') for n in g['d_param_names'])]
     return dict(D=lambda x: net(x, alpha=alpha), real=real, fake=fake, mix=tensor(g['gp_eps']), R=net.resolution, params=params, **expected)
-
-def norms(loss, params):
-    "Length of the loss's gradient in each parameter; 0 where it has none"
-    return torch.stack([torch.zeros(()) if g is None else g.norm() for g in torch.autograd.grad(loss, params, allow_unused=True)])
 
 def test_golden_scores_and_slopes_between_reals_and_fakes(case):
     c = case

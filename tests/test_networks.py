@@ -4,6 +4,10 @@ import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
 from golden_files import there
 from golden_nets import golden_networks, growth
+<<<<<<< HEAD
+=======
+from helpers import close, count, shrink
+>>>>>>> wing-f
 from progrow import fade_in, networks
 from progrow.equalized import EqualizedConv2d
 from progrow.data import ImagePyramid, pyramid_levels
@@ -14,10 +18,6 @@ from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, Grow
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator
 from progrow.train import progressive_learner
-
-def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
-def count(net): return sum(p.numel() for p in net.parameters())
-def shrink(x, r): return F.avg_pool2d(x, x.shape[-1]//r)
 
 tiny = dict(fmap_base=32, fmap_max=8)
 @pytest.fixture

@@ -5,6 +5,7 @@ import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import tensor
 from golden_files import there
 from golden_nets import golden_style_discriminator, golden_style_generator, growth, style_file, theirs
+from helpers import close, count, norms, shrink
 from progrow import style
 from progrow.checkpoint import load_generator, save_generator
 from progrow.fade_in import downsample, upsample
@@ -17,10 +18,6 @@ from progrow.schedule import GrowthSchedule
 from progrow.style import LayerEnd, StyleDiscriminator, StyleGenerator, style_config
 from progrow.style_layers import NoiseInjection, adain, blur
 from progrow.train import progressive_learner, sample_images
-
-def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
-def count(net): return sum(p.numel() for p in net.parameters())
-def shrink(x, r): return F.avg_pool2d(x, x.shape[-1]//r)
 
 tiny = dict(fmap_base=32, fmap_max=8)
 plain = dict(mapping_layers=0, styles=False, constant_input=False, noise=False)
@@ -140,8 +137,6 @@ def case(request, judge):
     params = [D.get_parameter(f'{names[layer]}.{p}') for layer,p in (str(n).split('.') for n in g['d_param_names'])]
     return dict(D=partial(D, labels=labels, alpha=alpha), R=R, params=params, mix=tensor(g['gp_eps']), real=shrink(tensor(g['d_in']), r), fake=shrink(tensor(g['gp_fake']), r),
                 **{k[5:]: tensor(v) for k,v in g.items() if k.startswith(f'lod{i}_')})
-
-def norms(loss, params): return torch.stack([torch.zeros(()) if o is None else o.norm() for o in torch.autograd.grad(loss, params, allow_unused=True)])
 
 def test_golden_slopes_and_gradient_penalty(case):
     c = case
