@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['generator_networks', 'shipped_folder', 'save_tensors', 'load_tensors', 'checkpoints', 'save_checkpoint',
            'load_checkpoint', 'random_states', 'set_random_states', 'settings_differ', 'save_generator',
-           'network_class', 'shipped_generators', 'shipped_file', 'load_generator']
+           'network_class', 'shipped_generators', 'shipped_file', 'generator_from', 'averaged_generator',
+           'load_generator']
 
 # %% ../nbs/36_checkpoint.ipynb #661fa98a
 from importlib import import_module, resources
@@ -25,7 +26,8 @@ def _plain(x, where):
     if type(x) in (int, float, bool, str, type(None)): return x
     if type(x) in (list, tuple): return type(x)(_plain(o, f'{where}[{i}]') for i,o in enumerate(x))
     if isinstance(x, dict): return {_plain(k, f'a key of {where}'): _plain(v, f'{where}[{k!r}]') for k,v in x.items()}
-    raise ValueError(f"{where} is of type {type(x).__name__}: a file holds only tensors, numbers, strings, None, and lists, tuples and dicts of them. Save its state_dict(), or its numbers")
+    raise ValueError(f"{where} is of type {type(x).__name__}: a file holds only tensors, numbers, strings, None, and lists, "
+                     "tuples and dicts of them. Save its state_dict(), or its numbers")
 
 # %% ../nbs/36_checkpoint.ipynb #ccc54502
 def save_tensors(
@@ -44,13 +46,15 @@ def save_tensors(
     return Path(path)
 
 # %% ../nbs/36_checkpoint.ipynb #5128914d
-_what = {'progrow-generator':'a generator of progrow: write one with learn.export(path)', 'progrow-checkpoint':'a checkpoint of progrow: learn.save_checkpoint(folder) writes them'}
-_damage = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) # all that reading a broken file may raise
+_what = {'progrow-generator':'a generator of progrow: write one with learn.export(path)',
+         'progrow-checkpoint':'a checkpoint of progrow: learn.save_checkpoint(folder) writes them'}
+_damage = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, NotImplementedError, RuntimeError, EOFError, OSError,
+           ValueError) # all that reading a broken file may raise
 
 # %% ../nbs/36_checkpoint.ipynb #c3ed4f69
 def load_tensors(
     path, # A file of `save_tensors`
-    format:str, # What it should be
+    format, # What it should be: a name, or several
     version:int, # The newest that the caller can read
     device='cpu' # Where to put the tensors
 )->dict: # The content, and `format` and `version`
@@ -61,12 +65,18 @@ def load_tensors(
     try:
         with zipfile.ZipFile(path) as z: bad = z.testzip() # PyTorch does not compare the checksums
         if bad: raise zipfile.BadZipFile(f'wrong checksum of {bad}')
-        f = torch.load(path, map_location=device, weights_only=True)
+        held = torch.load(path, map_location=device, weights_only=True)
     except _damage as e:
-        raise ValueError(f"{path.name} is not a file of plain tensors that PyTorch can read ({type(e).__name__}): it is damaged or cut short, or something else. Take another, or write it again") from e
-    if not isinstance(f, dict) or f.get('format')!=format: raise ValueError(f"{path.name} is a PyTorch file, but not {_what.get(format, format)}")
-    if f['version']>version: raise ValueError(f"{path.name} has format {f['version']}, this progrow reads {version}: upgrade progrow")
-    return f
+        raise ValueError(f"{path.name} is not a file of plain tensors that PyTorch can read ({type(e).__name__}): "
+                         "it is damaged or cut short, or something else. Take another, or write it again") from e
+    if problem := _not_expected(held, [format] if isinstance(format, str) else format, version): raise ValueError(f"{path.name} {problem}")
+    return held
+
+def _not_expected(held, formats, version):
+    "Why the content of a file is not what was asked for, or None"
+    if not isinstance(held, dict) or held.get('format') not in formats:
+        return f"is a PyTorch file, but not {', nor '.join(_what.get(o, o) for o in formats)}"
+    if held['version']>version: return f"has format {held['version']}, this progrow reads {version}: upgrade progrow"
 
 # %% ../nbs/36_checkpoint.ipynb #ca8952c0
 def checkpoints(
@@ -85,7 +95,8 @@ def save_checkpoint(
     content:dict, # As for `save_tensors`
     keep:int=3 # Files to keep: this one and the newest before it
 )->Path: # The file
-    "Write a checkpoint, then remove those that are too old, and set aside those further on: the run went back, and they are of the way not taken. If the writing fails, all others stay"
+    """Write a checkpoint, then remove those that are too old, and set aside those further on: the run went back, and they
+    are of the way not taken. If the writing fails, all others stay"""
     if keep<1: raise ValueError(f"keep must be 1 or more, got {keep}: the checkpoint just written would be removed")
     path = save_tensors(Path(folder)/f'checkpoint-{images_seen:09d}.pt', 'progrow-checkpoint', 1, **{**content, 'images_seen':images_seen})
     for p in checkpoints(folder):
@@ -101,7 +112,8 @@ def load_checkpoint(
     "Read a checkpoint. In a folder, one that cannot be read is passed over with a warning"
     path = Path(path)
     if not path.is_dir(): return load_tensors(path, 'progrow-checkpoint', 1)
-    if not (files := checkpoints(path)): raise FileNotFoundError(f"there is no checkpoint in {path}: give the folder that save_checkpoint wrote to, or start a new run")
+    if not (files := checkpoints(path)):
+        raise FileNotFoundError(f"there is no checkpoint in {path}: give the folder that save_checkpoint wrote to, or start a new run")
     for p in files:
         try: return load_tensors(p, 'progrow-checkpoint', 1)
         except ValueError as e: warn(f"passing over a checkpoint: {e}", stacklevel=2)
@@ -109,7 +121,7 @@ def load_checkpoint(
 
 # %% ../nbs/36_checkpoint.ipynb #8b798789
 def random_states()->dict: # For `set_random_states`
-    "Where every generator of random numbers stands, as plain tensors and numbers: PyTorch's (CPU and all GPUs), NumPy's global one and Python's"
+    "Where all random numbers stand, as plain tensors and numbers: PyTorch's (CPU and all GPUs), NumPy's global ones and Python's"
     (_,key,pos,has_gauss,gauss),(version,state,next_gauss) = np.random.get_state(),random.getstate()
     return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 numpy=dict(key=torch.from_numpy(key.astype(np.int64)), pos=int(pos), has_gauss=int(has_gauss), gauss=float(gauss)),
@@ -134,7 +146,8 @@ def settings_differ(
     "What differs between two (nested) dicts of settings, for people to read"
     a,b = dict(_flat(saved)),dict(_flat(now))
     say = lambda d,k: repr(d[k]) if k in d else 'nothing'
-    return [f"{k}: the checkpoint has {say(a,k)}, this run {say(b,k)}" for k in dict.fromkeys([*a, *b]) if k not in a or k not in b or a[k]!=b[k]]
+    differ = [k for k in dict.fromkeys([*a, *b]) if k not in a or k not in b or a[k]!=b[k]]
+    return [f"{k}: the checkpoint has {say(a,k)}, this run {say(b,k)}" for k in differ]
 
 def _flat(d, name=''):
     for k,v in d.items():
@@ -152,7 +165,7 @@ def save_generator(
                         resolution=resolution or generator.resolution, weights=generator.state_dict())
 
 # %% ../nbs/36_checkpoint.ipynb #de96d696
-generator_networks = {'Generator':Generator, 'StyleGenerator':'progrow.style'} # what a file may hold: a class, or the module that defines it
+generator_networks = {'Generator':Generator, 'StyleGenerator':'progrow.style'} # what a file may hold: a class, or its module
 
 def network_class(
     name:str, # Of the class, as a file gives it
@@ -170,20 +183,37 @@ def shipped_generators()->list: # Names for `load_generator`
     "The trained generators that come with the package"
     return sorted(p.stem for p in shipped_folder.glob('*.pt'))
 
-def shipped_file(name)->Path: # The file; beside it, with the suffix `.json`, its settings, source and licence. Raises `FileNotFoundError` for other names
-    "Where a generator that comes with the package is"
+def shipped_file(name)->Path: # The file; beside it, with the suffix `.json`, its settings, source and licence
+    "Where a generator that comes with the package is. Raises `FileNotFoundError` for other names"
     if str(name) in (known := shipped_generators()): return shipped_folder/f'{name}.pt'
-    raise FileNotFoundError(f"there is no file {name}, and no generator of that name comes with progrow: check the path, or take one of {', '.join(known)}")
+    raise FileNotFoundError(f"there is no file {name}, and no generator of that name comes with progrow: check the path, "
+                            f"or take one of {', '.join(known)}")
 
 # %% ../nbs/36_checkpoint.ipynb #232bacb2
+def generator_from(
+    held:dict, # Of `load_tensors`, from a file of `save_generator`
+    name:str='this file' # For the message
+)->nn.Module: # In eval mode
+    "The generator that a file holds"
+    generator = network_class(held['network'], generator_networks, name)(**held['config'])
+    generator.load_state_dict(held['weights'])
+    generator.resolution = held['resolution']
+    return generator.eval().requires_grad_(False)
+
+def averaged_generator(
+    checkpoint:dict, # Of `load_checkpoint`, from a run
+    resolution:int|None=None # Side up to which it is trained; None: its full one
+)->nn.Module: # In eval mode
+    "The averaged generator of a run"
+    config = dict(checkpoint['settings']['generator'])
+    weights = {k.removeprefix('averaged.'):v for k,v in checkpoint['model'].items() if k.startswith('averaged.')}
+    return generator_from(dict(network=config.pop('network'), config=config, weights=weights,
+                               resolution=resolution or config['resolution']), 'this run')
+
 def load_generator(
     path, # A file of `save_generator` or `learn.export`, or one of `shipped_generators()`
     device='cpu' # Where to put it
 )->nn.Module: # In eval mode; draws at the resolution it was trained up to, unless asked otherwise
     "Read a generator, ready to draw"
     path = Path(path) if Path(path).is_file() else shipped_file(path)
-    f = load_tensors(path, 'progrow-generator', 1, device)
-    generator = network_class(f['network'], generator_networks, path.name)(**f['config']).to(device)
-    generator.load_state_dict(f['weights'])
-    generator.resolution = f['resolution']
-    return generator.eval().requires_grad_(False)
+    return generator_from(load_tensors(path, 'progrow-generator', 1, device), path.name).to(device)

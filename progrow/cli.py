@@ -589,10 +589,11 @@ def _run_facts(path):
 
 def _source_facts(path):
     "Pictures, looked at without reading them whole"
-    from progrow.data import _open_source, builtin_sets
+    from progrow.data import builtin_sets
+    from progrow.sources import open_source
     if str(path) in builtin_sets: return _set_facts(builtin_sets[str(path)])
     if path.is_file() and path.suffix.lower() not in ('.zip','.npz','.npy'): raise ValueError(f"{path.name} is nothing that progrow knows: give a generator or checkpoint (.pt), the folder of a run, or pictures (a folder, .zip, .npz or .npy)")
-    src,sides,modes,bad = _open_source(path),[],Counter(),[]
+    src,sides,modes,bad = open_source(path),[],Counter(),[]
     for i,name in enumerate(src.names):
         try:
             with src.open(i) as im: sides.append(im.size); modes[im.mode] += 1

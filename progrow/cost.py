@@ -4,15 +4,19 @@
 
 # %% auto #0
 __all__ = ['half_operations', 'Meter', 'tensor_bytes', 'HalfPrecision', 'on_meta', 'StepCost', 'step_cost', 'readable_bytes',
-           'readable_time', 'FixedMemory', 'weights_memory', 'available_memory', 'check_memory', 'plan', 'plan_text']
+           'readable_time', 'FixedMemory', 'weights_memory', 'available_memory', 'check_memory', 'stages_left',
+           'seconds_per_step', 'seconds_per_image', 'memory_per_stage', 'plan', 'plan_text']
 
 # %% ../nbs/35_cost.ipynb #c86ba5a2
 from bisect import bisect_right
+from contextlib import contextmanager
 from copy import deepcopy
 from math import ceil
 from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
 from typing import NamedTuple
-import weakref, pandas as pd, torch
+import weakref, numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
@@ -20,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 from .losses import Loss
+from .players import Players
 from .precision import dtypes
 from .schedule import GrowthSchedule
 
@@ -100,9 +105,16 @@ class StepCost(NamedTuple):
     traffic:int # Bytes read and written by all operations, if nothing is fused
 
 # %% ../nbs/35_cost.ipynb #54934d0c
+def _on_paper(generator, discriminator, loss, precision):
+    "`Players` whose networks hold nothing"
+    G,D = on_meta(generator).train(),on_meta(discriminator).train()
+    if G.styled: G.mixing = 1. # the most costly step
+    half = HalfPrecision(None if precision=='fp32' else dtypes[precision])
+    return Players(G, D, deepcopy(loss), SimpleNamespace(autocast=lambda: half, slope_scale=1.))
+
 def step_cost(
-    generator:nn.Module, # Called as `G(z, labels, resolution=, alpha=)`
-    discriminator:nn.Module, # Called as `D(images, labels, alpha=)`; labels only where the generator has classes
+    generator:nn.Module, # See `GrowingGenerator`
+    discriminator:nn.Module, # See `GrowingDiscriminator`
     loss:Loss, # What both want
     resolution:int, # Side of the images, in pixels
     batch_size:int=1, # Images
@@ -112,23 +124,18 @@ def step_cost(
     "Count one critic step and one generator step on copies without content: nothing is computed, nothing is allocated"
     if precision not in dtypes: raise ValueError(f"precision={precision!r}: take one of {', '.join(dtypes)}")
     if batch_size<1: raise ValueError(f"batch_size must be 1 or more images, got {batch_size}")
-    G,D,loss,half = on_meta(generator).train(),on_meta(discriminator).train(),deepcopy(loss),HalfPrecision(None if precision=='fp32' else dtypes[precision])
-    if getattr(G, 'mixing', 0): G.mixing = 1. # the dearest step
-    n_classes = getattr(G, 'num_classes', 0)
-    given = (torch.empty(batch_size, n_classes, device='meta'),) if n_classes else ()
-    def draw():
-        with half: return G(torch.empty(batch_size, G.latent_dim, device='meta'), *given, resolution=resolution, alpha=alpha).float()
-    def judge(images):
-        with half: return D(images, *given, alpha=alpha).float()
+    players = _on_paper(generator, discriminator, loss, precision)
+    G,D = players.generator,players.discriminator
+    real = torch.empty(batch_size, G.image_channels, resolution, resolution, device='meta')
+    labels = torch.empty(batch_size, G.num_classes, device='meta') if G.num_classes else None
     with torch.random.fork_rng(devices=[]):
-        with Meter() as critic: _critic_step(loss, draw, judge)
-        D.zero_grad(); D.requires_grad_(False)
-        with Meter() as gen: loss.generator_loss(judge, draw()).backward()
+        with Meter() as critic: _backward(players.critic_terms(real, alpha, labels))
+        D.zero_grad()
+        with players.critic_frozen(), Meter() as gen: players.generator_term(batch_size, resolution, alpha, labels).backward()
     return StepCost(critic.flops+gen.flops, max(critic.peak, gen.peak), critic.peak, gen.peak, critic.traffic+gen.traffic)
 
-def _critic_step(loss, draw, judge):
-    with torch.no_grad(): fake = draw()
-    for term in loss.discriminator_terms(judge, torch.empty_like(fake), fake): term.backward() # each frees its memory before the next begins
+def _backward(terms):
+    for term in terms: term.backward() # each frees its memory before the next begins
 
 # %% ../nbs/35_cost.ipynb #58c2c546
 def readable_bytes(n:int) -> str: # Bytes
@@ -162,6 +169,15 @@ def _number(file):
     try: return int(file.read_text())
     except (OSError, ValueError): return None # not there, or 'max'
 
+def _stat(file, name):
+    "A number of a file with a name and a number on each line"
+    try: return next(int(o.split()[1]) for o in file.read_text().splitlines() if o.startswith(name+' '))
+    except (OSError, StopIteration): return 0
+
+_limits = {1: ('memory.limit_in_bytes','memory.usage_in_bytes','total_inactive_file'), # control groups, by version
+           2: ('memory.max','memory.current','inactive_file')} # files kept in memory make room when it is needed
+
+# %% ../nbs/35_cost.ipynb #0fc49777
 def _group_memory(groups='/proc/self/cgroup', top='/sys/fs/cgroup'):
     "Bytes left in the control groups of this process (Linux; what a container is allowed), as far as they have limits"
     try: lines = [o.split(':', 2) for o in Path(groups).read_text().splitlines()]
@@ -169,18 +185,15 @@ def _group_memory(groups='/proc/self/cgroup', top='/sys/fs/cgroup'):
     left = []
     for _,kind,path in lines: # version 2 has an empty kind
         if kind and 'memory' not in kind.split(','): continue
-        most,used,cached = ('memory.limit_in_bytes','memory.usage_in_bytes','total_inactive_file') if kind else ('memory.max','memory.current','inactive_file')
         root = Path(top)/'memory' if kind else Path(top)
         folder = root/path.strip('/')
-        for f in [o for o in (folder, *folder.parents) if o.is_relative_to(root)]: # a group is bound by those around it
-            limit,now = _number(f/most),_number(f/used)
-            if limit is not None and now is not None: left.append(limit-now+_stat(f/'memory.stat', cached))
+        around = [o for o in (folder, *folder.parents) if o.is_relative_to(root)] # a group is bound by those around it
+        left += [o for o in (_left_in(f, *_limits[1 if kind else 2]) for f in around) if o is not None]
     return left
 
-def _stat(file, name):
-    "A number of a file with a name and a number on each line: files kept in memory, which make room when it is needed"
-    try: return next(int(o.split()[1]) for o in file.read_text().splitlines() if o.startswith(name+' '))
-    except (OSError, StopIteration): return 0
+def _left_in(folder, most, used, cached):
+    limit,now = _number(folder/most),_number(folder/used)
+    return None if limit is None or now is None else limit-now+_stat(folder/'memory.stat', cached)
 
 def _machine_memory():
     "Bytes that the machine could give, or None where that is not known"
@@ -195,7 +208,9 @@ def available_memory(
 )->int|None: # Bytes; None where nobody knows
     "Memory that a run could still get, what PyTorch keeps in reserve for itself included"
     device = torch.device(device)
-    if device.type=='cuda': return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)-torch.cuda.memory_allocated(device)
+    if device.type=='cuda':
+        reserve = torch.cuda.memory_reserved(device)-torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserve
     free = _machine_memory()
     return free and max(0, min([free, *_group_memory()]))
 
@@ -210,21 +225,95 @@ def check_memory(
     available:int|None=None # Bytes that are free; None: ask the device
 )->int: # Bytes that are needed
     "Refuse a stage that cannot fit, before it begins. Raises `ValueError` with what would fit"
-    def need(n=batch_size, precision=precision): return fixed+step_cost(generator, discriminator, loss, resolution, n, .5, precision).memory
+    def need(n=batch_size, precision=precision):
+        return fixed+step_cost(generator, discriminator, loss, resolution, n, .5, precision).memory
     free = available_memory(device) if available is None else available
     asked = need()
     if free is None or asked<=free: return asked
-    ways = []
-    n = _largest_batch(need, batch_size, free)
+    raise ValueError(f"stage {resolution}x{resolution} with batch {batch_size} needs about {readable_bytes(asked)}, "
+                     f"{readable_bytes(free)} are free: {'; or '.join(_what_fits(need, resolution, batch_size, precision, free))}")
+
+# %% ../nbs/35_cost.ipynb #fd64db85
+def _what_fits(need, resolution, batch_size, precision, free):
+    "What to do about a stage that does not fit"
+    ways,n = [],_largest_batch(need, batch_size, free)
     if n: ways.append(f"pass batch_size={{..., {resolution}:{n}}}")
-    if precision=='fp32' and need(precision='bf16')<=free: ways.append("take precision='bf16', or 'fp16' where the GPU has no bf16")
-    if not ways: ways = ["not even one image fits: build narrower networks with a smaller fmap_base"+(f", or end at {resolution//2}x{resolution//2}" if resolution>4 else '')]
-    raise ValueError(f"stage {resolution}x{resolution} with batch {batch_size} needs about {readable_bytes(asked)}, {readable_bytes(free)} are free: {'; or '.join(ways)}")
+    if precision=='fp32' and need(precision='bf16')<=free:
+        ways.append("take precision='bf16', or 'fp16' where the GPU has no bf16")
+    smaller = f", or end at {resolution//2}x{resolution//2}" if resolution>4 else ''
+    return ways or ["not even one image fits: build narrower networks with a smaller fmap_base"+smaller]
 
 def _largest_batch(need, n, free):
     "The most images below `n` that fit, in whole groups of 4 if they are more than 4; 0 if not even one does"
     sizes = [k for k in range(1, n) if k<4 or k%4==0]
     return [0, *sizes][bisect_right(sizes, free, key=need)]
+
+# %% ../nbs/35_cost.ipynb #97ae5e20
+def stages_left(
+    schedule:GrowthSchedule, # What will be trained
+    images_seen:int=0, # Images that are done already
+    world:int=1 # Processes that share each batch
+)->dict: # Resolution -> images that one process trains on at once
+    "The resolutions that are still to come"
+    return {p.resolution: schedule.next_batch(p.start).batch_size//world for p in schedule.phases if p.end>images_seen}
+
+@contextmanager
+def _undisturbed(players):
+    "Steps without a trace: random numbers, gradients and buffers are as they were afterwards"
+    buffers = [(b, b.clone()) for net in (players.generator, players.discriminator) for b in net.buffers()]
+    with torch.random.fork_rng([players.device] if players.device.type=='cuda' else []):
+        try: yield Players(players.generator, players.discriminator, deepcopy(players.loss), players.precision) # alone
+        finally:
+            for net in (players.generator, players.discriminator): net.zero_grad()
+            for b,old in buffers: b.copy_(old)
+
+# %% ../nbs/35_cost.ipynb #7280cf6b
+def seconds_per_step(
+    players:Players, # Who play; nothing of them changes
+    real:Tensor, # (n, c, r, r) in [-1, 1]
+    labels=None # (n,) whole numbers, for generators with classes
+)->float: # Seconds, without the optimizer
+    "Time a step of both players, the second of two: the first warms up"
+    with _undisturbed(players) as p:
+        for _ in range(2):
+            begun = perf_counter()
+            _backward(p.critic_terms(real, labels=labels))
+            with p.critic_frozen():
+                loss = p.generator_term(len(real), real.shape[-1], labels=labels)
+                loss.backward()
+            loss.item() # wait for the device
+    return perf_counter()-begun
+
+def seconds_per_image(
+    players:Players, # Who play
+    images, # An `ImagePyramid`
+    schedule:GrowthSchedule, # What will be trained
+    images_seen:int=0, # Images that are done already
+    patience:float=20. # Seconds; after a step that took longer, larger resolutions are not timed but extended
+)->dict: # Resolution -> seconds for one image of the whole batch
+    "Time a step at every resolution that is still to come, on this machine"
+    res,step,last,world = {},0.,None,players.processes.world
+    count = lambda r,n: step_cost(players.generator, players.discriminator, players.loss, r, n, 1., players.precision.name).flops
+    for r,n in stages_left(schedule, images_seen, world).items():
+        if step<=patience:
+            ids = np.arange(n) % len(images)
+            labels = torch.from_numpy(images.labels[ids]).to(players.device) if players.generator.num_classes else None
+            step = seconds_per_step(players, images.batch(ids, r).to(players.device), labels)
+        else: step *= count(r, n)/count(*last)
+        res[r],last = step/(n*world),(r, n)
+    return res
+
+# %% ../nbs/35_cost.ipynb #18cea5fa
+def memory_per_stage(
+    players:Players, # Who play
+    schedule:GrowthSchedule, # What will be trained
+    images_seen:int=0 # Images that are done already
+)->dict: # Resolution -> bytes of one process
+    "What each stage needs: weights, Adam, average, gradients, and all that is kept for the way back"
+    G,D,loss,precision = players.generator,players.discriminator,players.loss,players.precision.name
+    held = sum(weights_memory(G, D))
+    return {r: held + step_cost(G, D, loss, r, n, .5, precision).memory
+            for r,n in stages_left(schedule, images_seen, players.processes.world).items()}
 
 # %% ../nbs/35_cost.ipynb #06da5428
 def plan(
@@ -244,13 +333,15 @@ def plan(
     return pd.DataFrame(rows, columns='phase resolution from_kimg images batch learning_rate steps seconds memory'.split())
 
 # %% ../nbs/35_cost.ipynb #e3f18a39
+def _known(show): return lambda x: '?' if pd.isna(x) else show(x)
+
 def plan_text(
     table:pd.DataFrame # Of `plan`
 )->str: # To be printed
     "A plan for people, and its sum in the last line"
     if not len(table): return 'Nothing is left to train.'
-    known = lambda show: lambda x: '?' if pd.isna(x) else show(x)
-    t = table.assign(time=table.seconds.map(known(readable_time)), memory=table.memory.map(known(readable_bytes))).drop(columns='seconds')
-    t = t[[c for c in t if c!='memory']+['memory']]
-    seconds,most = table.seconds.sum(skipna=False),table.memory.max(skipna=False)
-    return f"{t.to_string(index=False)}\ntotal: {table.images.sum():,} images, {table.steps.sum():,} steps, {known(readable_time)(seconds)}, at most {known(readable_bytes)(most)}"
+    time,memory = table.seconds.map(_known(readable_time)),table.memory.map(_known(readable_bytes))
+    shown = table.drop(columns=['seconds','memory']).assign(time=time, memory=memory)
+    total,most = table.seconds.sum(skipna=False),table.memory.max(skipna=False)
+    return (f"{shown.to_string(index=False)}\ntotal: {table.images.sum():,} images, {table.steps.sum():,} steps, "
+            f"{_known(readable_time)(total)}, at most {_known(readable_bytes)(most)}")

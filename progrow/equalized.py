@@ -18,6 +18,16 @@ def he_constant(
     "He's scale for a weight of `shape`: gain/√n_in (ProGAN §4.1; He et al. 2015, eq. 10)"
     return gain/sqrt(prod(shape[1:]))
 
+# %% ../nbs/20_equalized.ipynb #224e6f9f
+def _weight_problem(shape, lr_mul):
+    if min(shape)<1:
+        return (f"Every size of a layer must be at least 1, got a weight of {tuple(shape)} (outputs, inputs, kernel): "
+                "check the channel table")
+    if not lr_mul>0:
+        return f"lr_mul must be above 0, got {lr_mul}: to keep a layer still, freeze it with requires_grad_(False)"
+
+def _input_message(x, wanted, has): return f"Expected a {wanted} tensor, got {tuple(x.shape)}: this layer has {has}"
+
 # %% ../nbs/20_equalized.ipynb #9d8e9f46
 class Equalized(nn.Module):
     "A unit-normal `weight` and a zero `bias`, both scaled at run time: what our two layers share"
@@ -26,17 +36,16 @@ class Equalized(nn.Module):
         gain:float=sqrt(2), # See `he_constant`
         lr_mul:float=1., # How fast this layer learns, relative to the optimizer's learning rate
     ):
-        if min(shape)<1: raise ValueError(f"Every size of a layer must be at least 1, got a weight of {tuple(shape)} (outputs, inputs, kernel): check the channel table")
-        if not lr_mul>0: raise ValueError(f"lr_mul must be above 0, got {lr_mul}: to keep a layer still, freeze it with requires_grad_(False)")
+        if problem := _weight_problem(shape, lr_mul): raise ValueError(problem)
         super().__init__()
         self.weight = nn.Parameter(torch.randn(shape)/lr_mul)
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         self.c,self.lr_mul = he_constant(shape, gain)*lr_mul, lr_mul
 
     @property
-    def scaled_weight(self) -> Tensor: return self.weight*self.c # The weight that the layer applies
+    def scaled_weight(self) -> Tensor: return self.weight*self.c # As the layer applies it
     @property
-    def scaled_bias(self) -> Tensor: return self.bias if self.lr_mul==1 else self.bias*self.lr_mul # The bias that it adds
+    def scaled_bias(self) -> Tensor: return self.bias if self.lr_mul==1 else self.bias*self.lr_mul # As it is added
 
 # %% ../nbs/20_equalized.ipynb #9c633ea4
 class EqualizedConv2d(Equalized):
@@ -54,10 +63,12 @@ class EqualizedConv2d(Equalized):
 
     def forward(self, x:Tensor) -> Tensor: # (n, ni, h, w) -> (n, nf, h, w)
         ni = self.weight.shape[1]
-        if x.ndim!=4 or x.shape[1]!=ni: raise ValueError(f"Expected a (n, {ni}, h, w) tensor, got {tuple(x.shape)}: this layer has {ni} input channels")
+        if x.ndim!=4 or x.shape[1]!=ni: raise ValueError(_input_message(x, f'(n, {ni}, h, w)', f'{ni} input channels'))
         return F.conv2d(x, self.scaled_weight, self.scaled_bias, padding=self.pad)
 
-    def extra_repr(self): return f'{self.weight.shape[1]}, {self.weight.shape[0]}, ks={self.weight.shape[2]}, c={self.c:.4g}, lr_mul={self.lr_mul:g}'
+    def extra_repr(self):
+        nf,ni,ks,_ = self.weight.shape
+        return f'{ni}, {nf}, ks={ks}, c={self.c:.4g}, lr_mul={self.lr_mul:g}'
 
 # %% ../nbs/20_equalized.ipynb #6b95ae2a
 class EqualizedLinear(Equalized):
@@ -66,12 +77,14 @@ class EqualizedLinear(Equalized):
         ni:int, # Input features
         nf:int, # Output features
         gain:float=sqrt(2), # `sqrt(2)` before a (leaky) ReLU, 1 before a linear output
-        lr_mul:float=1., # How fast it learns, relative to the optimizer's learning rate; 0.01 in StyleGAN's mapping network
+        lr_mul:float=1., # How fast it learns, relative to the optimizer; 0.01 in StyleGAN's mapping network
     ): super().__init__((nf,ni), gain, lr_mul)
 
     def forward(self, x:Tensor) -> Tensor: # (n, ni) -> (n, nf)
         ni = self.weight.shape[1]
-        if x.ndim<2 or x.shape[-1]!=ni: raise ValueError(f"Expected a (n, {ni}) tensor, got {tuple(x.shape)}: this layer has {ni} input features")
+        if x.ndim<2 or x.shape[-1]!=ni: raise ValueError(_input_message(x, f'(n, {ni})', f'{ni} input features'))
         return F.linear(x, self.scaled_weight, self.scaled_bias)
 
-    def extra_repr(self): return f'{self.weight.shape[1]}, {self.weight.shape[0]}, c={self.c:.4g}, lr_mul={self.lr_mul:g}'
+    def extra_repr(self):
+        nf,ni = self.weight.shape
+        return f'{ni}, {nf}, c={self.c:.4g}, lr_mul={self.lr_mul:g}'

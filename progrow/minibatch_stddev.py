@@ -17,13 +17,20 @@ def stddev_group(
     n:int, # Images in the batch
     group_size:int=4, # Images per group that was asked for
 )->int: # Images per group that is used
-    "The largest group of at most `group_size` images that divides a batch of `n`. Warns, once per pair, where that is smaller than it could be"
-    if min(n,group_size)<1: raise ValueError(f"A batch and its groups need at least one image, got batch {n}, group_size {group_size}")
-    g = next(g for g in range(min(n,group_size), 0, -1) if n%g==0)
-    if g<min(n,group_size):
-        what = "a group of one image has no deviation, so the map is a constant 1e-4 and the critic is blind to variety" if g==1 else f"groups of {g} are used"
-        warn(f"minibatch_stddev: a batch of {n} does not divide into groups of {group_size}: {what}. Choose a batch size that is a multiple of {group_size}", stacklevel=3)
+    "The largest group of at most `group_size` images that divides a batch of `n`; warns where it is smaller"
+    most = min(n, group_size)
+    if most<1:
+        raise ValueError(f"A batch and its groups need at least one image, got batch {n}, group_size {group_size}")
+    g = next(g for g in range(most, 0, -1) if n%g==0)
+    if g<most: warn(_group_warning(n, group_size, g), stacklevel=3) # once for each pair
     return g
+
+# %% ../nbs/22_minibatch_stddev.ipynb #415954c8
+def _group_warning(n, group_size, used):
+    blind = "a group of one image has no deviation, so the map is a constant 1e-4 and the critic is blind to variety"
+    what = blind if used==1 else f"groups of {used} are used"
+    return (f"minibatch_stddev: a batch of {n} does not divide into groups of {group_size}: {what}. "
+            f"Choose a batch size that is a multiple of {group_size}")
 
 # %% ../nbs/22_minibatch_stddev.ipynb #5a499cbe
 def minibatch_stddev(

@@ -16,7 +16,8 @@ def pixel_norm(
 )->Tensor: # Same shape and type; the mean square over the channels is 1
     "Divide each pixel's vector of channels by its root mean square (ProGAN §4.2)"
     if x.ndim<2 or not x.is_floating_point():
-        raise ValueError(f"pixel_norm takes floats of shape (n, c) or (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")
+        raise ValueError(f"pixel_norm takes floats of shape (n, c) or (n, c, h, w), "
+                         f"got {x.dtype} of shape {tuple(x.shape)}")
     y = x.float() if x.dtype==torch.float16 else x  # in float16, 300² is infinite and 1e-8 is 0
     return x * (y.square().mean(1, keepdim=True)+eps).rsqrt().to(x.dtype)
 

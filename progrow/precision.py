@@ -20,7 +20,8 @@ def precisions(
     "What `Precision` can be on a device: all three, but no bf16 on GPUs older than NVIDIA's Ampere"
     device = torch.device(device)
     if not torch.amp.is_autocast_available(device.type): return ['fp32']
-    if device.type=='cuda' and not torch.cuda.is_available(): raise ValueError(f"device={str(device)!r}, but PyTorch sees no CUDA GPU here: take 'cpu'")
+    if device.type=='cuda' and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r}, but PyTorch sees no CUDA GPU here: take 'cpu'")
     old = device.type=='cuda' and not torch.version.hip and torch.cuda.get_device_capability(device)<(8,0)
     return ['fp32','fp16'] if old else list(dtypes)
 
@@ -31,10 +32,8 @@ class Precision:
         name:str='fp32', # `'fp32'`, `'bf16'` or `'fp16'`
         device='cpu', # Where the networks run
     ):
-        if name not in dtypes: raise ValueError(f"precision={name!r}: take one of {', '.join(map(repr, dtypes))}")
+        if problem := _name_problem(name, torch.device(device)): raise ValueError(problem)
         self.name,self.device,self.dtype = name,torch.device(device),dtypes[name]
-        if name!='fp32' and name not in (known:=precisions(self.device)):
-            raise ValueError(f"precision={name!r}, but {self.device} has only {', '.join(map(repr, known))}: take {known[-1]!r}")
         self.loss_scale,self.good_steps = 2.**16 if name=='fp16' else 1., 0 # good steps since the scale last changed
 
     def autocast(self): # A context manager
@@ -43,6 +42,14 @@ class Precision:
         return torch.autocast(self.device.type, None if self.name=='fp32' else self.dtype, enabled=self.name!='fp32')
 
     def __repr__(self): return f"Precision({self.name!r}, {str(self.device)!r})"
+
+# %% ../nbs/32_precision.ipynb #9346108f
+def _name_problem(name, device):
+    "Why a device cannot compute in a number format, or None"
+    def quoted(names): return ', '.join(map(repr, names))
+    if name not in dtypes: return f"precision={name!r}: take one of {quoted(dtypes)}"
+    if name=='fp32' or name in (known := precisions(device)): return None
+    return f"precision={name!r}, but {device} has only {quoted(known)}: take {known[-1]!r}"
 
 # %% ../nbs/32_precision.ipynb #174ba8fd
 @patch
@@ -94,4 +101,5 @@ def state_dict(self:Precision)->dict: # Plain numbers; empty unless fp16
 @patch
 def load_state_dict(self:Precision, state:dict):
     "Go on from a checkpoint; that of a run in another precision changes nothing"
-    if self.name=='fp16' and state: self.loss_scale,self.good_steps = float(state['loss_scale']),int(state['good_steps'])
+    if self.name!='fp16' or not state: return
+    self.loss_scale,self.good_steps = float(state['loss_scale']),int(state['good_steps'])

@@ -43,14 +43,14 @@ def value_at(
 # %% ../nbs/30_schedule.ipynb #835946e7
 @dataclass(frozen=True)
 class GrowthSchedule:
-    "Images seen -> `GrowthState`, a pure function: train a resolution, fade in the next, train it, ... (paper, section 2 and appendix A.1)"
+    "Images seen -> `GrowthState`: train a resolution, fade in the next, train it, ... (paper, section 2, appendix A.1)"
     resolution:int # The last and largest side in pixels: a power of two, 4 or more
     start_resolution:int=4 # The first one: 4 in the paper, 8 in StyleGAN
     fade_kimg:float|dict=800 # Thousands of images to fade a resolution in (0: a jump), or a dict as for `value_at`
     stabilize_kimg:float|dict=800 # Thousands of images at a resolution on its own, or a dict
     batch_size:int|dict=16 # Images of one minibatch, or a dict
     learning_rate:float|dict=0.001 # Of Adam, or a dict
-    total_kimg:float|None=None # Thousands of images of the whole run: the last resolution stays until then, or the run is cut. None: all phases, no more
+    total_kimg:float|None=None # Of the whole run: it is prolonged at the end, or cut. None: all phases
 
     def __post_init__(self):
         for k,v in vars(self).copy().items():
@@ -60,10 +60,10 @@ class GrowthSchedule:
 
 # %% ../nbs/30_schedule.ipynb #d107c0a8
 def _check_resolution(name, r):
-    "Complain unless `r` is a power of two, 4 or more"
-    if isinstance(r, bool) or not isinstance(r, Integral): raise TypeError(f"{name} must be a whole number of pixels, got {r!r}")
+    if isinstance(r, bool) or not isinstance(r, Integral): raise TypeError(f"{name} must be a whole number, got {r!r}")
     if r<4 or r&(r-1):
-        raise ValueError(f"{name} must be a power of two, 4 or more, got {r}; the nearest is {2**max(2, round(log2(max(r,1))))}")
+        nearest = 2**max(2, round(log2(max(r,1))))
+        raise ValueError(f"{name} must be a power of two, 4 or more, got {r}; the nearest is {nearest}")
 
 def _check_table(name, table, first, ok, expected):
     "Complain unless `table` is a good number, or a dict of such that says what holds at `first`"
@@ -72,23 +72,33 @@ def _check_table(name, table, first, ok, expected):
         if isinstance(v, bool) or not isinstance(v, Real) or not isfinite(v) or not ok(v):
             raise ValueError(f"{name} must be {expected}, or a dict resolution -> such a number; got {v!r}")
     if isinstance(table, dict) and not any(r<=first for r in table):
-        raise ValueError(f"{name}={table} says nothing for {first}x{first}, the first resolution that needs it; add {first}: ... to the dict")
+        raise ValueError(f"{name}={table} says nothing for {first}x{first}, where it begins; add {first}: ... to it")
 
 # %% ../nbs/30_schedule.ipynb #59ea23e8
 @patch
 def _check(self:GrowthSchedule):
     "Complain about arguments that make no schedule"
-    r0,r1,total = self.start_resolution,self.resolution,self.total_kimg
-    _check_resolution('resolution', r1); _check_resolution('start_resolution', r0)
+    r0,r1 = self.start_resolution,self.resolution
+    _check_resolution('resolution', r1)
+    _check_resolution('start_resolution', r0)
     if r0>r1: raise ValueError(f"start_resolution={r0} is larger than resolution={r1}; start at {r1} or below")
-    _check_table('stabilize_kimg', self.stabilize_kimg, r0, lambda v:v>=0, 'thousands of images, 0 or more')
-    if r1>r0: _check_table('fade_kimg', self.fade_kimg, 2*r0, lambda v:v>=0, 'thousands of images, 0 or more')
-    _check_table('batch_size', self.batch_size, r0, lambda v:isinstance(v, Integral) and v>=1, 'a whole number of images, 1 or more')
-    _check_table('learning_rate', self.learning_rate, r0, lambda v:v>0, 'larger than 0')
+    kimg = (lambda v: v>=0),'thousands of images, 0 or more'
+    _check_table('stabilize_kimg', self.stabilize_kimg, r0, *kimg)
+    if r1>r0: _check_table('fade_kimg', self.fade_kimg, 2*r0, *kimg)
+    _check_table('batch_size', self.batch_size, r0, lambda v: isinstance(v, Integral) and v>=1,
+                 'a whole number of images, 1 or more')
+    _check_table('learning_rate', self.learning_rate, r0, lambda v: v>0, 'larger than 0')
+    if problem := self._length_problem(): raise ValueError(problem)
+
+@patch
+def _length_problem(self:GrowthSchedule):
+    "What is wrong with the length of the run or of its first phase, or None"
+    total,r0 = self.total_kimg,self.start_resolution
     if not (total is None or isinstance(total, Real) and isfinite(total) and round(1000*total)>0):
-        raise ValueError(f"total_kimg must be thousands of images, larger than 0, or None for all phases; got {total!r}")
+        return f"total_kimg must be thousands of images, larger than 0, or None for all phases; got {total!r}"
     if self._length('stabilize', r0)==0:
-        raise ValueError(f"stabilize_kimg is 0 at {r0}x{r0}: the first fade would start from an untrained network; give {r0}x{r0} some images")
+        return (f"stabilize_kimg is 0 at {r0}x{r0}: the first fade would start from an untrained network; "
+                f"give {r0}x{r0} some images")
 
 # %% ../nbs/30_schedule.ipynb #92d938d9
 @patch
@@ -97,12 +107,10 @@ def _length(self:GrowthSchedule, phase, resolution):
 
 @patch
 def _lay_out(self:GrowthSchedule):
-    res,plan,phases,n = self.start_resolution,[('stabilize',self.start_resolution)],[],0
-    while res<self.resolution:
-        res *= 2
-        plan += [('fade',res), ('stabilize',res)]
-    for phase,res in plan:
-        phases.append(Phase(phase, res, n, n+self._length(phase, res)))
+    r0,phases,n = self.start_resolution,[],0
+    grown = [2**k for k in range(round(log2(r0))+1, round(log2(self.resolution))+1)]
+    for phase,r in [('stabilize',r0), *[(phase,r) for r in grown for phase in ('fade','stabilize')]]:
+        phases.append(Phase(phase, r, n, n+self._length(phase, r)))
         n = phases[-1].end
     total = n if self.total_kimg is None else round(1000*self.total_kimg)
     if total>n: phases[-1] = phases[-1]._replace(end=total)
@@ -114,15 +122,27 @@ def total_images(self:GrowthSchedule)->int: # Images
     "Length of the whole run"
     return self.phases[-1].end
 
+@patch
+def images_left(self:GrowthSchedule,
+    images_seen:int # Images shown to the discriminator so far, 0 or more
+)->dict: # Resolution -> images; those that are done are not in it
+    "Images still to be shown at each resolution, fades included: what a guess of the time left needs"
+    left = {}
+    for _,r,start,end in self.phases: left[r] = left.get(r, 0)+max(0, end-max(start, images_seen))
+    return {r:n for r,n in left.items() if n}
+
 # %% ../nbs/30_schedule.ipynb #6c1575f9
+def _check_count(n):
+    if isinstance(n, bool) or not isinstance(n, Real) or not isfinite(n):
+        raise TypeError(f"images_seen must be a number of images, got {n!r}")
+    if n<0: raise ValueError(f"images_seen must be 0 or more, got {n}; count what the discriminator is shown, from 0")
+
 @patch
 def next_batch(self:GrowthSchedule,
     images_seen:int # Images shown to the discriminator so far, 0 or more
 )->GrowthState: # Resolution, alpha, batch size, learning rate, phase
     "What to train the next batch with: at the very start of a fade, the new resolution with alpha 0"
-    if isinstance(images_seen, bool) or not isinstance(images_seen, Real) or not isfinite(images_seen):
-        raise TypeError(f"images_seen must be a number of images, got {images_seen!r}")
-    if images_seen<0: raise ValueError(f"images_seen must be 0 or more, got {images_seen}; count the images shown to the discriminator, from 0")
+    _check_count(images_seen)
     n = min(images_seen, self.total_images)
     phase,res,start,_ = self.phases[bisect_right([p.start for p in self.phases], n)-1]
     return self._state(res, min(1., (n-start)/self._length('fade', res)) if phase=='fade' else 1.)
@@ -130,22 +150,21 @@ def next_batch(self:GrowthSchedule,
 # %% ../nbs/30_schedule.ipynb #0b4870ea
 @patch
 def _state(self:GrowthSchedule, resolution, alpha):
-    return GrowthState(resolution, alpha, value_at(self.batch_size, resolution), value_at(self.learning_rate, resolution),
-                       'fade' if alpha<1 else 'stabilize')
+    batch,rate = value_at(self.batch_size, resolution),value_at(self.learning_rate, resolution)
+    return GrowthState(resolution, alpha, batch, rate, 'fade' if alpha<1 else 'stabilize')
 
 @patch
 def __call__(self:GrowthSchedule,
     images_seen:int # Images shown to the discriminator so far, 0 or more
 )->GrowthState: # Resolution, alpha, batch size, learning rate, phase
-    "The state after `images_seen` images; at the very start of a fade, the old resolution with alpha 1. Past the end, the last state"
+    "The state after `images_seen` images; where a fade begins, the old resolution with alpha 1. Past the end, the last"
     s = self.next_batch(images_seen)
     return s if s.alpha>0 else self._state(s.resolution//2, 1.)
 
-# %% ../nbs/30_schedule.ipynb #dead9737
+# %% ../nbs/30_schedule.ipynb #33a3e816
 _ink = {'figure.facecolor':'none', 'axes.facecolor':'none', # readable on a light and on a dark page
         **{k:'#808080' for k in ('text.color','xtick.color','ytick.color','axes.labelcolor','axes.edgecolor')}}
 
-# %% ../nbs/30_schedule.ipynb #33a3e816
 @patch
 def plot(self:GrowthSchedule,
     images_seen:int|None=None, # Mark this moment
@@ -168,9 +187,11 @@ def plot(self:GrowthSchedule,
 @patch
 def table(self:GrowthSchedule)->pd.DataFrame: # A row for each phase
     "The phases: their borders in kimg, batch size, learning rate and number of steps"
-    rows = [(p.phase, p.resolution, p.start/1000, p.end/1000, s.batch_size, s.learning_rate, ceil((p.end-p.start)/s.batch_size))
-            for p in self.phases for s in [self.next_batch(p.start)]]
-    return pd.DataFrame(rows, columns='phase resolution from_kimg to_kimg batch learning_rate steps'.split())
+    def row(p):
+        _,_,batch,rate,_ = self.next_batch(p.start)
+        return p.phase, p.resolution, p.start/1000, p.end/1000, batch, rate, ceil((p.end-p.start)/batch)
+    columns = 'phase resolution from_kimg to_kimg batch learning_rate steps'.split()
+    return pd.DataFrame([row(p) for p in self.phases], columns=columns)
 
 # %% ../nbs/30_schedule.ipynb #1870fcb0
 @patch
@@ -181,6 +202,11 @@ def lod(self:GrowthSchedule,
     s = self(images_seen)
     return log2(self.resolution/s.resolution) + 1-s.alpha
 
+@patch(as_prop=True)
+def full_resolution(self:GrowthState)->int: # Side, in pixels
+    "The largest resolution that is wholly there: while one fades in, the one before it"
+    return self.resolution if self.alpha==1 else self.resolution//2
+
 # %% ../nbs/30_schedule.ipynb #51ac757c
 @patch
 def state_changes(self:GrowthSchedule)->list: # Images seen, the first being 0
@@ -190,7 +216,7 @@ def state_changes(self:GrowthSchedule)->list: # Images seen, the first being 0
 # %% ../nbs/30_schedule.ipynb #5d9393c4
 @patch
 def steps(self:GrowthSchedule,
-    every:int=1 # Look at the schedule once in so many minibatches; the official loop: 4
+    every:int=1 # Minibatches from one look to the next; 1: our loop, 4: the official `minibatch_repeats`
 )->int: # Minibatches
     "Steps of the whole run, counted without running it"
     n = count = 0
@@ -203,12 +229,11 @@ def steps(self:GrowthSchedule,
 
 # %% ../nbs/30_schedule.ipynb #8d3a06f9
 official_ticks = {4:160, 8:140, 16:120, 32:100, 64:80, 128:60, 256:40, 512:20, 1024:10} # kimg
-
 @patch
 def ticks(self:GrowthSchedule,
-    tick_kimg:float|dict|None=None # Longest tick, or a dict as for `value_at`; None: `official_ticks`, but at most 1/32 of the run
+    tick_kimg:float|dict|None=None # Longest tick, or a dict; None: `official_ticks`, but at most 1/32 of the run
 )->list: # `(start, end)` in images
-    "Split each phase into equal ticks, of a batch or more; the state of a whole tick is `next_batch(start)`, but for alpha"
+    "Split each phase into equal ticks, of a batch or more; but for alpha, a tick's state is `next_batch(start)`"
     table,most = (official_ticks,self.total_images/32) if tick_kimg is None else (tick_kimg,float('inf'))
     _check_table('tick_kimg', table, self.start_resolution, lambda v:v>0, 'thousands of images, larger than 0')
     res = []
@@ -234,8 +259,9 @@ minutes = dict(stabilize_kimg={4:6, 8:5, 16:8, 32:18}, fade_kimg={8:2, 16:4, 32:
 
 named_schedules = dict(
     paper=dict(batch_size={4:16, 256:14, 512:6, 1024:3}, total_kimg=19000), # the official preset "v1"
-    official=dict(fade_kimg=600, stabilize_kimg=600, total_kimg=12000), # "v2": batch size and learning rate by the number of GPUs
-    stylegan=dict(start_resolution=8, fade_kimg=600, stabilize_kimg=600, learning_rate=official_rates[8], total_kimg=25000),
+    official=dict(fade_kimg=600, stabilize_kimg=600, total_kimg=12000), # "v2": batches and rates by number of GPUs
+    stylegan=dict(start_resolution=8, fade_kimg=600, stabilize_kimg=600, total_kimg=25000,
+                  learning_rate=official_rates[8]),
     minutes=minutes)
 
 # %% ../nbs/30_schedule.ipynb #512fcdc2
@@ -249,11 +275,14 @@ def named(cls:GrowthSchedule,
     "A schedule by name. At a smaller `resolution` the published total stays: the last resolution gets the time"
     _check_resolution('resolution', resolution)
     if name not in named_schedules:
-        raise ValueError(f"no schedule is named {name!r}; take one of {', '.join(named_schedules)}, or build a GrowthSchedule")
+        known = ', '.join(named_schedules)
+        raise ValueError(f"no schedule is named {name!r}; take one of {known}, or build a GrowthSchedule")
     known = official_batches if name in ('official','stylegan') else {1:16}
     if gpus not in known:
-        raise ValueError(f"{name!r} has numbers for gpus in {list(known)}, got {gpus!r}; take one of these and pass your batch_size=...")
+        raise ValueError(f"{name!r} has numbers for gpus in {list(known)}, got {gpus!r}; "
+                         f"take one of these and pass your batch_size=...")
     args = named_schedules[name]
     if len(known)>1: args = {'batch_size':known[gpus], 'learning_rate':official_rates[gpus], **args}
-    args = {k:{r:x for r,x in v.items() if r<=resolution} if isinstance(v, dict) else v for k,v in args.items()}
+    upto = lambda v: {r:x for r,x in v.items() if r<=resolution} if isinstance(v, dict) else v
+    args = {k:upto(v) for k,v in args.items()}
     return cls(resolution, **{**args, **overrides})

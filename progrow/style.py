@@ -6,16 +6,17 @@
 __all__ = ['LayerEnd', 'StyleStart', 'StyleBlock', 'StyleGenerator', 'BlurBlock', 'StyleDiscriminator', 'style_config']
 
 # %% ../nbs/61_style.ipynb #9d9dbb2d
+from dataclasses import replace
 from functools import partial
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
 from .equalized import Equalized, EqualizedConv2d
-from .fade_in import fade, upsample
-from .networks import (Discriminator, DiscriminatorBlock, Generator, _level, channel_noise, conv2d_downsample, feature_maps,
-                              leaky_relu, one_hot_labels, resolutions, upsample_conv2d)
+from .networks import (Discriminator, DiscriminatorBlock, Generator, GrowingDiscriminator, GrowingGenerator,
+                              channel_noise, conv2d_downsample, leaky_relu, level_of, one_hot_labels, upsample_conv2d)
 from .pixelnorm import pixel_norm
-from .style_layers import AdaIN, MappingNetwork, NoiseInjection, blur
+from .presets import pick_loss, preset
+from .style_layers import AdaIN, MappingNetwork, NoiseInjection, blur, noise_problem
 
 # %% ../nbs/61_style.ipynb #80b23b8b
 class LayerEnd(nn.Module):
@@ -30,7 +31,7 @@ class LayerEnd(nn.Module):
         self.noise = NoiseInjection(nf, resolution) if noise else None
         self.adain = AdaIN(w_dim, nf) if w_dim else None
 
-    def forward(self, x:Tensor, bias:Tensor, w:Tensor, noise:str, randn) -> Tensor: # (n, nf, r, r), (nf,), (n, w_dim) -> (n, nf, r, r)
+    def forward(self, x:Tensor, bias:Tensor, w:Tensor, noise:str, randn) -> Tensor: # (n, nf, r, r) -> as x
         if self.noise is not None: x = self.noise(x, noise, randn)
         x = leaky_relu(x + bias.to(x.dtype).view(-1, 1, 1))
         return pixel_norm(x) if self.adain is None else self.adain(x, w)
@@ -72,13 +73,16 @@ class StyleBlock(nn.Module):
         self.conv0,self.conv1 = EqualizedConv2d(ni, nf),EqualizedConv2d(nf, nf)
         self.end0,self.end1 = LayerEnd(nf, resolution, **end),LayerEnd(nf, resolution, **end)
 
-    def forward(self, x:Tensor, w:Tensor, noise:str, randn) -> Tensor: # (n, ni, r/2, r/2), (n, 2, w_dim) -> (n, nf, r, r)
-        x = self.end0(blur(upsample_conv2d(x, self.conv0.scaled_weight)), self.conv0.bias, w[:,0], noise, randn)
-        return self.end1(F.conv2d(x, self.conv1.scaled_weight, padding=1), self.conv1.bias, w[:,1], noise, randn)
+    def forward(self, x:Tensor, w:Tensor, noise:str, randn) -> Tensor: # (n, ni, r/2, r/2) -> (n, nf, r, r)
+        x = blur(upsample_conv2d(x, self.conv0.scaled_weight))
+        x = self.end0(x, self.conv0.bias, w[:,0], noise, randn)
+        x = F.conv2d(x, self.conv1.scaled_weight, padding=1)
+        return self.end1(x, self.conv1.bias, w[:,1], noise, randn)
 
 # %% ../nbs/61_style.ipynb #84ac88cf
-class StyleGenerator(nn.Module):
+class StyleGenerator(GrowingGenerator):
     "StyleGAN's generator: called as `Generator`, at any resolution up to its own (StyleGAN, section 2, figure 1b)"
+    styled = True
     def __init__(self,
         resolution:int, # The largest side in pixels: a power of two, 4 or more
         image_channels:int=3, # 3 for colour, 1 for gray
@@ -93,26 +97,37 @@ class StyleGenerator(nn.Module):
         noise:bool=True, # Add noise in every layer
         mixing:float=0.9 # Probability that a training batch gets two styles
     ):
-        super().__init__()
-        if not 0<=mixing<=1: raise ValueError(f"mixing is a probability from 0 to 1, got {mixing}")
-        if not styles and constant_input: raise ValueError("styles=False and constant_input=True: nothing would depend on z. Take constant_input=False")
-        self.config = dict(resolution=resolution, image_channels=image_channels, latent_dim=latent_dim, fmap_base=fmap_base, fmap_max=fmap_max, num_classes=num_classes,
-                           w_dim=w_dim, mapping_layers=mapping_layers, styles=styles, constant_input=constant_input, noise=noise, mixing=mixing)
-        self.resolution,self.latent_dim,self.num_classes,self.mixing = resolution,latent_dim,num_classes,mixing
-        self.resolutions = resolutions(resolution)
-        self.n_layers = 2*len(self.resolutions)
-        self._build(image_channels, [feature_maps(r, fmap_base, fmap_max) for r in self.resolutions], constant_input, styles, noise, mapping_layers, w_dim)
+        super().__init__(resolution=resolution, image_channels=image_channels, latent_dim=latent_dim,
+                         fmap_base=fmap_base, fmap_max=fmap_max, num_classes=num_classes, w_dim=w_dim,
+                         mapping_layers=mapping_layers, styles=styles, constant_input=constant_input,
+                         noise=noise, mixing=mixing)
+        if problem := _switches_problem(styles, constant_input, mixing): raise ValueError(problem)
+        self.mixing,self.n_layers = mixing,2*len(self.resolutions)
+        self._build(**self.config)
 
 # %% ../nbs/61_style.ipynb #67b55a62
+def _switches_problem(styles, constant_input, mixing):
+    if not 0<=mixing<=1: return f"mixing is a probability from 0 to 1, got {mixing}"
+    if constant_input and not styles:
+        return "styles=False and constant_input=True: nothing would depend on z. Take constant_input=False"
+
 @patch
-def _build(self:StyleGenerator, image_channels, nf, constant_input, styles, noise, mapping_layers, w_dim):
+def _build(self:StyleGenerator, fmap_base, fmap_max, w_dim, mapping_layers, styles, constant_input, noise, **_):
     self.mapping = MappingNetwork(self.latent_dim, w_dim, mapping_layers, num_classes=self.num_classes)
     w_dim = self.mapping.w_dim
     end = dict(w_dim=w_dim if styles else 0, noise=noise)
-    self.blocks = nn.ModuleDict({'4': StyleStart(w_dim, nf[0], constant_input, **end),
-                                 **{str(r): StyleBlock(i, o, r, **end) for r,i,o in zip(self.resolutions[1:], nf, nf[1:])}})
-    self.to_rgb = nn.ModuleDict({str(r): EqualizedConv2d(o, image_channels, ks=1, gain=1) for r,o in zip(self.resolutions, nf)})
+    def start(nf): return StyleStart(w_dim, nf, constant_input, **end)
+    self.add_levels(fmap_base, fmap_max, start, partial(StyleBlock, **end))
     self.register_buffer('w_avg', torch.zeros(w_dim))
+
+def _call_problem(z, labels, w, z2, crossover):
+    "What is wrong with the arguments of a call, or None"
+    if (z is None)==(w is None):
+        return f"give latent vectors z or styles w, one of the two; got {'neither' if z is None else 'both'}"
+    if w is not None and labels is not None:
+        return "labels are in the styles w already: give them with z, or to generator.mapping"
+    if (z2 is None)!=(crossover is None):
+        return f"mixing takes both z2 and crossover, got only {'crossover' if z2 is None else 'z2'}"
 
 # %% ../nbs/61_style.ipynb #1cd716c3
 @patch
@@ -124,13 +139,8 @@ def synthesis(self:StyleGenerator,
     randn=torch.randn # See `NoiseInjection`
 )->Tensor: # (n, image_channels, resolution, resolution), about in [-1, 1]
     "Pictures from styles"
-    if noise not in ('random','fixed','off'): raise ValueError(f"noise must be 'random', 'fixed' or 'off', got {noise!r}")
-    last,old,x = _level(self.resolutions, resolution or self.resolution),None,None
-    for i,r in enumerate(map(str, self.resolutions[:last+1])):
-        if i and i==last and alpha!=1: old = upsample(self.to_rgb[str(self.resolutions[i-1])](x))
-        x = self.blocks[r](x, w[:,2*i:2*i+2], noise, randn)
-    new = self.to_rgb[r](x)
-    return new if old is None else fade(old, new, alpha)
+    if problem := noise_problem(noise): raise ValueError(problem)
+    return self.draw_levels(None, resolution, alpha, lambda i: (w[:,2*i:2*i+2], noise, randn))
 
 # %% ../nbs/61_style.ipynb #f97ae763
 @patch
@@ -138,9 +148,11 @@ def per_layer(self:StyleGenerator,
     w:Tensor # (n, w_dim), or (n, n_layers, w_dim)
 )->Tensor: # (n, n_layers, w_dim)
     "One style vector for each layer"
-    L,d = self.n_layers,len(self.w_avg)
-    if w.shape[1:] not in ((d,), (L,d)): raise ValueError(f"w must be (n, {d}) or (n, {L}, {d}) style vectors, got {tuple(w.shape)}: make them with generator.mapping(z)")
-    return w if w.ndim==3 else w[:,None].expand(-1, L, -1)
+    n,d = self.n_layers,len(self.w_avg)
+    if w.shape[1:]==(n,d): return w
+    if w.shape[1:]==(d,): return w[:,None].expand(-1, n, -1)
+    raise ValueError(f"w must be (n, {d}) or (n, {n}, {d}) style vectors, got {tuple(w.shape)}: "
+                     "make them with generator.mapping(z)")
 
 @patch
 def mix(self:StyleGenerator,
@@ -149,7 +161,8 @@ def mix(self:StyleGenerator,
     crossover:int # From 0, all of `w2`, to n_layers, all of `w`
 )->Tensor: # (n, n_layers, w_dim)
     "Two styles in one picture (StyleGAN, section 3.1)"
-    if not 0<=crossover<=self.n_layers: raise ValueError(f"crossover must be a layer from 0 to {self.n_layers}, got {crossover}")
+    if not 0<=crossover<=self.n_layers:
+        raise ValueError(f"crossover must be a layer from 0 to {self.n_layers}, got {crossover}")
     w,w2 = torch.broadcast_tensors(self.per_layer(w), self.per_layer(w2))
     return torch.cat([w[:,:crossover], w2[:,crossover:]], 1)
 
@@ -161,7 +174,9 @@ def truncate(self:StyleGenerator,
 )->Tensor: # (n, n_layers, w_dim)
     "Pull styles towards their average (StyleGAN, section 2 and appendix B)"
     w,cutoff = self.per_layer(w),self.n_layers if cutoff is None else cutoff
-    if cutoff<0: raise ValueError(f"cutoff is a number of layers, counted from the first, got {cutoff}: take 0 to {self.n_layers}, or None for all")
+    if cutoff<0:
+        raise ValueError(f"cutoff is a number of layers, counted from the first, got {cutoff}: "
+                         f"take 0 to {self.n_layers}, or None for all")
     return torch.cat([torch.lerp(self.w_avg.to(w.dtype), w[:,:cutoff], psi), w[:,cutoff:]], 1)
 
 # %% ../nbs/61_style.ipynb #2d147022
@@ -180,23 +195,26 @@ def forward(self:StyleGenerator,
     randn=torch.randn # Draws what is random here, called as `randn(n, ..., device=)`
 )->Tensor: # (n, image_channels, resolution, resolution), about in [-1, 1]
     "Draw pictures"
-    if (z is None)==(w is None): raise ValueError(f"give latent vectors z or styles w, one of the two; got {'neither' if z is None else 'both'}")
-    if w is not None and labels is not None: raise ValueError("labels are in the styles w already: give them with z, or to generator.mapping")
-    if (z2 is None)!=(crossover is None): raise ValueError(f"mixing takes both z2 and crossover, got only {'crossover' if z2 is None else 'z2'}")
-    layers = 2*(1+_level(self.resolutions, resolution or self.resolution))
-    if w is None:
-        w = self.mapping(z, labels)
-        if self.training: w = self._while_training(w, labels, layers, randn)
+    if problem := _call_problem(z, labels, w, z2, crossover): raise ValueError(problem)
+    layers = 2*(1+level_of(self.resolutions, resolution or self.resolution))
+    if w is None: w = self._style(z, labels, layers, randn)
     if z2 is not None: w = self.mix(w, self.mapping(z2, labels), crossover)
     w = self.per_layer(w) if psi==1 else self.truncate(w, psi, psi_cutoff)
     return self.synthesis(w, resolution, alpha, noise or ('random' if self.training else 'fixed'), randn)
 
 # %% ../nbs/61_style.ipynb #6c2b3474
 @patch
-def _while_training(self:StyleGenerator, w, labels, layers, randn):
-    "Keep the average of w, and mix styles"
+def _style(self:StyleGenerator, z, labels, layers, randn):
+    "The style of each latent vector. While training: keep the average of w, and mix styles"
+    w = self.mapping(z, labels)
+    if not self.training: return w
     mean = w.detach().to(self.w_avg.dtype).mean(0)
     self.w_avg.lerp_(torch.where(mean.isfinite(), mean, self.w_avg), 1-0.995)
+    return self._mixed(w, labels, layers, randn)
+
+@patch
+def _mixed(self:StyleGenerator, w, labels, layers, randn):
+    "In nine batches of ten a second style, from some layer on"
     if not self.mixing or torch.rand(())>=self.mixing: return w
     w2 = self.mapping(randn(len(w), self.latent_dim, device=w.device).to(self.w_avg.dtype), labels)
     return self.mix(w, w2, int(torch.randint(1, layers, ())))
@@ -209,9 +227,8 @@ class BlurBlock(DiscriminatorBlock):
         return leaky_relu(conv2d_downsample(blur(x), self.conv1.scaled_weight, self.conv1.bias))
 
 # %% ../nbs/61_style.ipynb #bc21166c
-class StyleDiscriminator(Discriminator):
+class StyleDiscriminator(GrowingDiscriminator):
     "ProGAN's discriminator with blurred downsampling; a label chooses its score (StyleGAN, section 2 and appendix C)"
-    block,scores_and_logits = BlurBlock,None # it does not tell classes
     def __init__(self,
         resolution:int, # The largest side in pixels: a power of two, 4 or more
         image_channels:int=3, # 3 for colour, 1 for gray
@@ -220,9 +237,9 @@ class StyleDiscriminator(Discriminator):
         num_classes:int=0, # Classes of the labels, each with a score of its own; 0 for none
         group_size:int=4 # See `minibatch_stddev`
     ):
-        super().__init__(resolution, image_channels, fmap_base, fmap_max, max(num_classes-1, 0), group_size)
-        del self.config['pool_before_activation']
-        self.config['num_classes'] = self.num_classes = num_classes
+        super().__init__(resolution=resolution, image_channels=image_channels, fmap_base=fmap_base, fmap_max=fmap_max,
+                         num_classes=num_classes, group_size=group_size)
+        self.add_levels(fmap_base, fmap_max, BlurBlock, num_classes or 1)
 
 @patch
 def forward(self:StyleDiscriminator,
@@ -237,21 +254,48 @@ def forward(self:StyleDiscriminator,
     return (out*labels).sum(1) if self.num_classes else out[:,0]
 
 # %% ../nbs/61_style.ipynb #3ce7ff06
-_changes = dict(B=dict(mapping_layers=0, styles=False, constant_input=False, noise=False, mixing=0.), C=dict(mapping_layers=8, styles=True),
-                D=dict(constant_input=True), E=dict(noise=True), F=dict(mixing=0.9))
+_changes = dict(B=dict(mapping_layers=0, styles=False, constant_input=False, noise=False, mixing=0.),
+                C=dict(mapping_layers=8, styles=True), D=dict(constant_input=True), E=dict(noise=True), F=dict(mixing=0.9))
 
+def _networks(config, own):
+    "The two networks of a row, the generator with switches of one's `own`"
+    if config=='A': return dict(generator=Generator, discriminator=Discriminator)
+    switches = {}
+    for c in 'BCDEF'[:'BCDEF'.index(config)+1]: switches.update(_changes[c])
+    return dict(generator=partial(StyleGenerator, **{**switches, **own}), discriminator=StyleDiscriminator)
+
+# %% ../nbs/61_style.ipynb #950a0fe0
 def style_config(
     config:str, # `'A'` to `'F'`
     resolution:int|None=None, # Side in pixels that the run ends with; None: what `progressive_learner` is told
-    **others # Arguments of `progressive_learner` or switches of `StyleGenerator` to change: `schedule`, `loss`, `latent_dim`, `mixing`, ...
+    column:str='ffhq', # `'ffhq'` or `'celebahq'`: of the paper's table 1
+    gpus:int=1, # See `preset`
+    **others # Arguments of `progressive_learner` or switches of `StyleGenerator` to change: `schedule`, `mixing`, ...
 )->dict: # Arguments for `progressive_learner`
-    "A row of the paper's table 1: networks, loss and schedule (StyleGAN, section 2.1 and appendix C)"
-    if config not in tuple(known := 'ABCDEF'): raise ValueError(f"config must be one of {', '.join(known)}, got {config!r}")
-    sizes = {} if resolution is None else dict(resolution=resolution)
+    "A row of the paper's table 1: networks, loss and all settings (StyleGAN, section 2.1 and appendix C)"
     own = {k:others.pop(k) for k in list(others) if k in ('w_dim', *_changes['B'])}
-    if config=='A' and own: raise ValueError(f"configuration A is ProGAN and has no {', '.join(own)}: take one of B to F")
-    if config=='A': return {**dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp', schedule='official'), **sizes, **others}
-    switches = {}
-    for c in known[1:known.index(config)+1]: switches.update(_changes[c])
-    switches.update(own)
-    return {**dict(generator=partial(StyleGenerator, **switches), discriminator=StyleDiscriminator, loss='non-saturating', schedule='stylegan'), **sizes, **others}
+    scheduled = 'schedule' in others
+    if problem := _config_problem(config, resolution, column, gpus, own, scheduled): raise ValueError(problem)
+    lazy = resolution is None or scheduled # the learner finds the schedule, and what goes with it
+    name = 'official' if config=='A' else 'stylegan'
+    loss = 'wgan-gp:full' if config=='A' or column=='celebahq' else 'non-saturating'
+    made = dict(schedule=name, loss=loss) if lazy else _published(name, resolution, gpus, loss)
+    sizes = {} if resolution is None else dict(resolution=resolution)
+    return {**_networks(config, own), **made, **sizes, **others}
+
+# %% ../nbs/61_style.ipynb #4f82aaf4
+def _published(name, resolution, gpus, loss):
+    "A preset with the loss of a row; WGAN-GP got learning rates of 0.002 at most"
+    made = {**preset(name, resolution, gpus), 'loss':pick_loss(loss, resolution)}
+    if not loss.startswith('wgan-gp'): return made
+    rates = {r:min(rate, .002) for r,rate in made['schedule'].learning_rate.items()}
+    return {**made, 'schedule':replace(made['schedule'], learning_rate=rates)}
+
+def _config_problem(config, resolution, column, gpus, own, scheduled):
+    "What is wrong with the arguments of `style_config`, or None"
+    if config not in tuple('ABCDEF'): return f"config must be one of A, B, C, D, E, F, got {config!r}"
+    if column not in ('ffhq','celebahq'): return f"column must be 'ffhq' or 'celebahq', got {column!r}"
+    if config=='A' and own: return f"configuration A is ProGAN and has no {', '.join(own)}: take one of B to F"
+    if scheduled and gpus!=1: return f"gpus={gpus} chooses a published schedule, but schedule= is given: leave one out"
+    if resolution is None and not scheduled and (gpus!=1 or column!='ffhq'):
+        return f"column={column!r}, gpus={gpus} has rates of its own: give the resolution= that the run ends with"

@@ -10,12 +10,12 @@ from functools import cache
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from .equalized import EqualizedLinear
-from .networks import _check_latents, leaky_relu, one_hot_labels
+from .networks import latents_problem, leaky_relu, one_hot_labels
 from .pixelnorm import pixel_norm
 
 # %% ../nbs/60_style_layers.ipynb #d6b63ebb
 class MappingNetwork(nn.Module):
-    "From latent vectors z to styles w: eight layers that learn a hundred times more slowly than the rest (StyleGAN, section 2 and appendix C)"
+    "From latent vectors z to styles w: layers that learn a hundred times more slowly (StyleGAN, section 2, appendix C)"
     def __init__(self,
         latent_dim:int=512, # Numbers in a latent vector z
         w_dim:int|None=None, # Numbers in a style vector w, and in each layer between; None: `latent_dim`
@@ -24,23 +24,47 @@ class MappingNetwork(nn.Module):
         num_classes:int=0 # Classes of the labels; 0 for none
     ):
         super().__init__()
-        if n_layers<0: raise ValueError(f"n_layers must be 0 or more, got {n_layers}")
-        self.latent_dim,self.num_classes = latent_dim,num_classes
         ni = 2*latent_dim if num_classes else latent_dim
-        if not n_layers and w_dim not in (None, ni): raise ValueError(f"without layers w is the normalised z of {ni} numbers, so w_dim={w_dim} cannot be: leave w_dim out, or take n_layers of 1 or more")
-        self.w_dim = (w_dim or latent_dim) if n_layers else ni
+        if problem := _mapping_problem(n_layers, w_dim, ni): raise ValueError(problem)
+        self.latent_dim,self.num_classes,self.w_dim = latent_dim,num_classes,(w_dim or latent_dim) if n_layers else ni
         if num_classes: self.embedding = nn.Parameter(torch.randn(num_classes, latent_dim))
-        self.layers = nn.ModuleList([EqualizedLinear(i, self.w_dim, lr_mul=lr_mul) for i in [ni, *[self.w_dim]*n_layers][:n_layers]])
+        inputs = [ni, *[self.w_dim]*n_layers][:n_layers]
+        self.layers = nn.ModuleList([EqualizedLinear(i, self.w_dim, lr_mul=lr_mul) for i in inputs])
 
     def forward(self,
         z:Tensor, # (n, latent_dim)
         labels=None # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
     )->Tensor: # (n, w_dim)
-        _check_latents(z, self.latent_dim)
+        if problem := latents_problem(z, self.latent_dim): raise ValueError(problem)
         labels = one_hot_labels(labels, len(z), self.num_classes, z)
         x = pixel_norm(torch.cat([z, labels @ self.embedding], 1) if self.num_classes else z)
         for layer in self.layers: x = leaky_relu(layer(x))
         return x
+
+# %% ../nbs/60_style_layers.ipynb #ca31d992
+def _mapping_problem(n_layers, w_dim, ni):
+    if n_layers<0: return f"n_layers must be 0 or more, got {n_layers}"
+    if n_layers or w_dim in (None, ni): return None
+    return (f"without layers w is the normalised z of {ni} numbers, so w_dim={w_dim} cannot be: "
+            "leave w_dim out, or take n_layers of 1 or more")
+
+def noise_problem(noise):
+    "What is wrong with a way to add noise, or None"
+    if noise in ('random','fixed','off'): return None
+    return f"noise must be 'random', 'fixed' or 'off', got {noise!r}"
+
+def _noise_size_problem(noise, kept, features):
+    "What is wrong with kept noise of one size on features of another, or None"
+    if noise!='fixed' or kept==features: return None
+    return (f"the noise that is kept is {'x'.join(map(str, kept))}, the features are {'x'.join(map(str, features))}: "
+            "build NoiseInjection for that resolution, or take noise='random'")
+
+def _adain_problem(x, scale, bias):
+    if x.ndim!=4: return f"adain takes features of shape (n, c, h, w), got {tuple(x.shape)}"
+    n,c = x.shape[:2]
+    if scale.shape==bias.shape==(n,c): return None
+    return (f"scale and bias must be ({n}, {c}), one number per image and map; "
+            f"got {tuple(scale.shape)} and {tuple(bias.shape)}")
 
 # %% ../nbs/60_style_layers.ipynb #b0da6082
 def adain(
@@ -50,10 +74,11 @@ def adain(
     eps:float=1e-8 # Added to the variance, so that a constant map stays finite
 )->Tensor: # Same shape; map i of each image has the mean `bias[i]` and the standard deviation `|scale[i]|`
     "Adaptive instance normalisation: forget each map's mean and size, and set new ones (StyleGAN, equation 1)"
-    if x.ndim!=4: raise ValueError(f"adain takes features of shape (n, c, h, w), got {tuple(x.shape)}")
+    if problem := _adain_problem(x, scale, bias): raise ValueError(problem)
     n,c,h,w = x.shape
-    if scale.shape!=(n,c) or bias.shape!=(n,c): raise ValueError(f"scale and bias must be ({n}, {c}), one number per image and map; got {tuple(scale.shape)} and {tuple(bias.shape)}")
-    return F.batch_norm(x.reshape(1, n*c, h, w), None, None, scale.flatten().to(x.dtype), bias.flatten().to(x.dtype), training=True, eps=eps).view(n, c, h, w)
+    scale,bias = (o.flatten().to(x.dtype) for o in (scale, bias))
+    x = x.reshape(1, n*c, h, w) # every map of every image is a channel of its own
+    return F.batch_norm(x, None, None, scale, bias, training=True, eps=eps).view(n, c, h, w)
 
 # %% ../nbs/60_style_layers.ipynb #7a3f0254
 class AdaIN(nn.Module):
@@ -86,9 +111,8 @@ class NoiseInjection(nn.Module):
         randn=torch.randn # Draws the new noise, called as `randn(n, 1, h, w, device=)`
     )->Tensor: # Same shape
         if noise=='off': return x
-        if noise not in ('random','fixed'): raise ValueError(f"noise must be 'random', 'fixed' or 'off', got {noise!r}")
-        if noise=='fixed' and x.shape[2:]!=self.noise.shape[2:]:
-            raise ValueError(f"the noise that is kept is {'x'.join(map(str, self.noise.shape[2:]))}, the features are {'x'.join(map(str, x.shape[2:]))}: build NoiseInjection for that resolution, or take noise='random'")
+        problem = noise_problem(noise) or _noise_size_problem(noise, self.noise.shape[2:], x.shape[2:])
+        if problem: raise ValueError(problem)
         added = self.noise if noise=='fixed' else randn(len(x), 1, *x.shape[2:], device=x.device)
         return x + (added*self.strength.view(-1, 1, 1)).to(x.dtype)
 
@@ -102,7 +126,9 @@ def _binomial(device, dtype):
 class _Blur(torch.autograd.Function):
     "A symmetric kernel: the gradient is blurred as the features were"
     @staticmethod
-    def forward(ctx, x): return F.conv2d(x, _binomial(x.device, x.dtype).expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+    def forward(ctx, x):
+        c = x.shape[1]
+        return F.conv2d(x, _binomial(x.device, x.dtype).expand(c, 1, 3, 3), padding=1, groups=c)
     @staticmethod
     def backward(ctx, grad): return _Blur.apply(grad)
 
@@ -110,5 +136,5 @@ def blur(
     x:Tensor # (n, c, h, w) features, floating point
 )->Tensor: # Same shape
     "Low-pass filter each map with [1, 2, 1]⊗[1, 2, 1]/16; zeros stand around it (StyleGAN, appendix C)"
-    if x.ndim!=4 or not x.is_floating_point(): raise ValueError(f"blur takes float features of shape (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")
-    return _Blur.apply(x)
+    if x.ndim==4 and x.is_floating_point(): return _Blur.apply(x)
+    raise ValueError(f"blur takes float features of shape (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")

@@ -1,6 +1,6 @@
 "The networks of the golden files, as ours."
 from math import floor
-import torch
+import numpy as np, torch
 from progrow.networks import Discriminator, Generator, resolutions
 from progrow.style import StyleDiscriminator, StyleGenerator
 
@@ -29,31 +29,42 @@ def growth(lod, resolution):
     "Their level of detail -> resolution and alpha"
     return resolution>>floor(lod), 1-(lod-floor(lod))
 
+def style_names(G):
+    "Our name -> their name, of all that StyleGAN's G holds but `w_avg` and the labels' part"
+    names = {f'mapping.layers.{i}.{p}': f'G.mapping.dense{i}.{p}' for i in range(len(G.mapping.layers)) for p in ('weight','bias')}
+    end = {'noise.strength':'apply_noise.weight', 'noise.noise':'apply_noise.noise', 'adain.style.weight':'style.weight', 'adain.style.bias':'style.bias'}
+    for i,r in enumerate(G.resolutions):
+        names.update({f'to_rgb.{r}.{p}': f'G.synthesis.output{i}.{p}' for p in ('weight','bias')})
+        for k in (0,1):
+            conv = 'conv' if r==4 else f'conv{k}'
+            start = {'constant':'const', 'bias':'bias'} if r==4 and k==0 else {f'{conv}.weight':'weight', f'{conv}.bias':'bias'}
+            names.update({f'blocks.{r}.{ours}' if ours in start else f'blocks.{r}.end{k}.{ours}': f'G.synthesis.layer{2*i+k}.{t}' for ours,t in {**end, **start}.items()})
+    return names
+
+def turn(ours, v):
+    "From 128 pixels on their doubling convolution is a transposed one. Its kernel is stored (out, in) as all others, but works turned around: ours <-> theirs"
+    _,r,layer = (ours+'..').split('.')[:3]
+    return v[:,:,::-1,::-1].copy() if layer=='conv0' and v.ndim==4 and int(r)>=128 else v
+
 def golden_style_generator(g):
-    "StyleGAN's G with the weights, noise and average of a golden file; from 128 pixels on the file's doubling convolutions are transposed ones"
-    R,n_layers = int(g['cfg_resolution']),int(g['cfg_mapping_layers'])
-    G = StyleGenerator(R, int(g['cfg_num_channels']), int(g['cfg_latent_size']), int(g['cfg_fmap_base']), int(g['cfg_fmap_max']), int(g['cfg_label_size']),
-                       int(g['cfg_dlatent_size']), n_layers)
-    state = {f'mapping.layers.{i}.{p}': g[f'G.mapping.dense{i}.{p}'] for i in range(n_layers) for p in ('weight','bias')}
+    "StyleGAN's G with the weights, noise and average of a golden file"
+    G = StyleGenerator(*(int(g[f'cfg_{k}']) for k in 'resolution num_channels latent_size fmap_base fmap_max label_size dlatent_size mapping_layers'.split()))
+    state = {'w_avg': g['w_avg'], **{ours: turn(ours, g[t]) for ours,t in style_names(G).items()}}
     if G.num_classes: state['mapping.embedding'], = (v for k,v in g.items() if k.startswith('G.mapping.') and '.dense' not in k)
-    for i,r in enumerate(resolutions(R)):
-        state.update({f'to_rgb.{r}.{p}': g[f'G.synthesis.output{i}.{p}'] for p in ('weight','bias')})
-        for k in (0,1): state.update({f'blocks.{r}.{o}':v for o,v in _style_layer(g, 2*i+k, r).items()})
-    G.load_state_dict({'w_avg': torch.tensor(g['w_avg']), **{k: torch.tensor(v) for k,v in state.items()}})
+    G.load_state_dict({k: torch.tensor(v) for k,v in state.items()})
     return G.eval()
 
-def _style_layer(g, layer, resolution):
-    p,k = f'G.synthesis.layer{layer}.',layer%2
-    res = {f'end{k}.noise.strength':g[p+'apply_noise.weight'], f'end{k}.noise.noise':g[p+'apply_noise.noise'],
-           **{f'end{k}.adain.style.{o}':g[f'{p}style.{o}'] for o in ('weight','bias')}}
-    if not layer: return {**res, 'constant':g[p+'const'], 'bias':g[p+'bias']}
-    conv,w = 'conv' if resolution==4 else f'conv{k}',g[p+'weight']
-    if k==0 and resolution>=128: w = w.swapaxes(0, 1)[:,:,::-1,::-1].copy() # (in, out), and a transposed convolution turns its kernel around
-    return {**res, f'{conv}.weight':w, f'{conv}.bias':g[p+'bias']}
+def style_file(G):
+    "The generator's part of a golden file, written from a generator of ours"
+    state,c = {k: v.numpy() for k,v in G.state_dict().items()},G.config
+    sizes = dict(resolution=G.resolution, num_channels=c['image_channels'], latent_size=c['latent_dim'], fmap_base=c['fmap_base'], fmap_max=c['fmap_max'],
+                 label_size=c['num_classes'], dlatent_size=len(G.w_avg), mapping_layers=len(G.mapping.layers))
+    labels = {'G.mapping.label_weight': state['mapping.embedding']} if G.num_classes else {}
+    return {'w_avg': state['w_avg'], **labels, **{f'cfg_{k}': np.array(v) for k,v in sizes.items()}, **{t: turn(ours, state[ours]) for ours,t in style_names(G).items()}}
 
 def golden_style_discriminator(g):
     "StyleGAN's D with the weights of a golden file"
     R = int(g['cfg_resolution'])
-    D = StyleDiscriminator(R, int(g['cfg_num_channels']), int(g['cfg_fmap_base']), int(g['cfg_fmap_max']), int(g['cfg_label_size']), int(g['cfg_mbstd_group_size']))
+    D = StyleDiscriminator(*(int(g[f'cfg_{k}']) for k in 'resolution num_channels fmap_base fmap_max label_size mbstd_group_size'.split()))
     D.load_state_dict({f'{k}.{p}': torch.tensor(g[f'D.{v}.{p}']) for k,v in theirs(R)[1].items() for p in ('weight','bias')})
     return D

@@ -28,9 +28,11 @@ def fit(learn, *args, **kwargs):
 def weights(learn): return {k:v.clone() for k,v in learn.model.state_dict().items() if isinstance(v, torch.Tensor)}
 def adam(learn): return {n: {k:v.clone() for k,v in learn.opt.opt.state[p].items()} for n,p in learn.model.named_parameters() if p in learn.opt.opt.state}
 
-def same(a, b):
-    "Equal to the last bit"
-    return a.keys()==b.keys() and all(same(a[k], b[k]) if isinstance(a[k], dict) else torch.equal(a[k], b[k]) for k in a)
+def left(learn):
+    "All that a run has come to: weights, average, Adam's state and the losses of every step, by name"
+    adam = {f'adam.{n}.{k}':v for n,p in learn.model.named_parameters() for k,v in learn.opt.opt.state.get(p, {}).items()}
+    losses = torch.tensor([r[2:] for r in learn.history.rows], dtype=torch.float64)
+    return {k:v.detach().clone() for k,v in {**learn.model.state_dict(), **adam, 'losses':losses}.items() if isinstance(v, torch.Tensor)}
 
 def moved(before, after): return {k.split('.')[0] for k in before if not torch.equal(before[k], after[k])}
 
@@ -40,3 +42,12 @@ class StopAt(Callback):
     def hit(self):
         self.n -= 1
         if self.n==0: raise self.error
+
+class SaveAt(Callback):
+    "Save between two steps; at the end of a tick, when it is closed"
+    order = 95
+    def __init__(self, folder, at): self.folder,self.at = folder,at
+    def after_batch(self):
+        if self.iter+1<self.n_iter: self.after_epoch()
+    def after_epoch(self):
+        if self.images_seen in self.at: self.learn.save_checkpoint(self.folder, keep=100)

@@ -9,6 +9,7 @@ from progrow.checkpoint import load_tensors, save_checkpoint, save_tensors
 from progrow.data import ImagePyramid, pyramid_levels
 from progrow.schedule import GrowthSchedule
 from progrow.train import progressive_learner
+from runs import fit
 
 short = GrowthSchedule(8, stabilize_kimg=.096, fade_kimg=.064, batch_size=16) # 16 steps: 6 at 4x4, 4 of fade, 6 at 8x8
 images = ImagePyramid(pyramid_levels(np.random.default_rng(0).integers(0, 256, (64,1,8,8), dtype=np.uint8)))
@@ -20,10 +21,6 @@ def tiny(*cbs, two=False):
         if not hasattr(learn, k): setattr(learn, k, v)
     learn.save_checkpoint = lambda folder, keep=3: save_checkpoint(folder, learn.images_seen, {'model':{k:v for k,v in learn.model.state_dict().items() if isinstance(v, torch.Tensor)}}, keep)
     if two: learn.ticks_left = lambda: [(n, n+32) for n in range(0, 256, 32) if n+32>learn.images_seen]
-    return learn
-
-def fit(learn, *args, **kwargs):
-    with learn.no_bar(), learn.no_logging(): learn.fit(*args, **kwargs)
     return learn
 
 def at(n, f, event='before_batch'):

@@ -3,20 +3,13 @@ import errno, json, os, pickle, random, signal, subprocess, sys, warnings
 from collections import OrderedDict
 from pathlib import Path
 import numpy as np, pytest, torch
+from helpers import same
 from progrow.checkpoint import (atomic_write, checkpoints, folder_lock, load_checkpoint, load_generator, load_tensors, random_states, save_checkpoint, save_generator,
                                 save_tensors, set_random_states, settings_differ)
 from progrow.networks import Discriminator, Generator
 from progrow.style import StyleGenerator
 
 posix = pytest.mark.skipif(os.name!='posix', reason='needs the signals of POSIX')
-
-def same(a, b):
-    "Equal to the last bit, and of the same types"
-    if type(a) is not type(b): return False
-    if isinstance(a, torch.Tensor): return a.dtype==b.dtype and torch.equal(a, b)
-    if isinstance(a, dict): return list(a)==list(b) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list,tuple)): return len(a)==len(b) and all(map(same, a, b))
-    return a==b
 
 def child(tmp_path, code):
     "What a process printed (as JSON) that ran `code` in `tmp_path`"

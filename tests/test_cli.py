@@ -153,7 +153,7 @@ def test_train_refuses(capsys, tmp_path):
         refused(capsys, f'train {words} --path {tmp_path}/r', match)
     assert not (tmp_path/'r'/'generator.pt').exists()
 
-@pytest.mark.parametrize('words,want', [('', ('minutes', 'wgan-gp', 'Generator', 64)), ('--config A', ('official', 'wgan-gp', 'Generator', 512)), ('--config F', ('stylegan', 'non-saturating', 'StyleGenerator', 512)),
+@pytest.mark.parametrize('words,want', [('', ('minutes', 'wgan-gp', 'Generator', 64)), ('--config A', ('official', 'wgan-gp:full', 'Generator', 512)), ('--config F', ('stylegan', 'non-saturating', 'StyleGenerator', 512)),
     ('--config F --schedule minutes --loss lsgan', ('minutes', 'lsgan', 'StyleGenerator', 64)), ('--config F --latent-dim 8', ('stylegan', 'non-saturating', 'StyleGenerator', 8)),
     ('--config D --schedule minutes:start_resolution=8', ('minutes', 'non-saturating', 'StyleGenerator', 64)), ('--schedule official', ('official', 'wgan-gp', 'Generator', 512))])
 def test_config(words, want, monkeypatch, tmp_path):

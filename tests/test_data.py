@@ -1,10 +1,10 @@
-"The pyramid, its order, its sources, its cache"
-import io, json, os, signal, subprocess, sys, time, zipfile
+"The pyramid, its order, its loader, its fingerprint, its cache, and all that it can be made from"
+import hashlib, io, json, os, signal, subprocess, sys, time, zipfile
 from pathlib import Path
 import numpy as np, pytest, torch, torch.nn.functional as F
 from PIL import Image
 from progrow import data as D
-from progrow.data import ImagePyramid, avatars, digits, fit_image, glyphs, image_order, image_pyramid, pyramid_levels, stacked_digits
+from progrow.data import ImagePyramid, digest, digits, fit_image, image_order, image_pyramid, pyramid_levels
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
@@ -138,52 +138,26 @@ def test_speed(alpha):
     print(f'{best:,.0f} images per CPU second')
     assert best > 20_000
 
-# --- pictures of any kind
+# --- fingerprint
 
-@pytest.mark.parametrize('mode', ['RGB','RGBA','P','CMYK','L','LA','1','I;16','I','YCbCr','PA'])
-@pytest.mark.parametrize('channels', [1,3])
-def test_modes(mode, channels):
-    gray = Image.fromarray(np.repeat(np.repeat(np.array([[0,255],[255,0]], np.uint8), 8, 0), 8, 1))
-    im = Image.fromarray(np.asarray(gray).astype(np.uint16)*257) if mode == 'I;16' else Image.fromarray(np.asarray(gray).astype(np.int32)*257) if mode == 'I' \
-         else gray.convert('P').convert(mode) if mode == 'PA' else gray.convert('RGB').convert(mode)
-    x = fit_image(im, 16, channels)
-    assert x.shape == (channels,16,16) and x.dtype == np.uint8
-    assert np.abs(x.astype(int) - np.asarray(gray)).max() <= 2
+def test_digest_is_that_of_earlier_days():
+    "The bytes of the largest level that is quickly read, then the labels"
+    x,labels = noise(),np.arange(10)
+    h = hashlib.blake2b(x.tobytes(), digest_size=8)
+    assert digest(ImagePyramid(pyramid_levels(x)))==h.hexdigest()
+    h.update(labels)
+    assert digest(ImagePyramid(pyramid_levels(x), labels))==h.hexdigest()
 
-def test_sixteen_bit_png_from_disk(tmp_path):
-    v = (np.arange(256, dtype=np.uint16)*257).reshape(16,16)
-    Image.fromarray(v).save(tmp_path/'a.png')
-    assert (image_pyramid(tmp_path).level(16)[0,0] == np.arange(256).reshape(16,16)).all()
+def test_digest_of_a_part_is_its_own():
+    p = ImagePyramid(pyramid_levels(noise()))
+    whole = digest(p)
+    q = image_pyramid(p, 16)
+    assert digest(q)==digest(image_pyramid(ImagePyramid(pyramid_levels(noise())), 16))!=whole
+    assert digest(image_pyramid(p, labels=range(10)))!=whole==digest(p)
 
-def test_float_pixels_are_refused(tmp_path):
-    Image.fromarray(np.random.rand(16,16).astype(np.float32)).save(tmp_path/'a.tif')
-    with pytest.raises(OSError, match='a.tif') as e: image_pyramid(tmp_path)
-    assert 'agreed range' in str(e.value.__cause__)
-
-def test_alpha_lies_on_the_background():
-    im = Image.new('RGBA', (8,8), (255,0,0,0)); im.putpixel((0,0), (0,0,255,255))
-    assert fit_image(im, 8)[:,4,4].tolist() == [255]*3 and fit_image(im, 8, background='black')[:,4,4].tolist() == [0]*3
-    assert fit_image(im, 8)[:,0,0].tolist() == [0,0,255]
-    p = Image.new('P', (8,8), 0); p.putpalette([9,9,9]+[0]*765); p.info['transparency'] = 0
-    assert (fit_image(p, 8) == 255).all()
-
-@pytest.mark.parametrize('o', range(1,9))
-def test_exif(o):
-    x = noise(1, 3, 16)[0]; im = picture(x)
-    back = {2:[0], 3:[3], 4:[1], 5:[5], 6:[2], 7:[6], 8:[4]}.get(o, [])   # PIL's transpose codes that undo each orientation
-    for t in back: im = im.transpose(Image.Transpose(t))
-    e = Image.Exif(); e[0x0112] = o
-    b = io.BytesIO(); im.save(b, 'png', exif=e); got = fit_image(Image.open(b), 16)
-    assert (got == x).all()
-
-def test_centre_square():
-    x = noise(1, 3, 40)[0]
-    assert (fit_image(picture(x[:,:,4:36][:, :]), 32) == fit_image(picture(x[:,4:36,4:36]), 32)).all()
-    assert (fit_image(picture(x[:,4:36]), 32) == x[:,4:36,4:36]).all()
-
-def test_lanczos_is_antialiased():
-    check = np.indices((64,64)).sum(0)%2*255
-    assert np.abs(fit_image(Image.fromarray(check.astype(np.uint8)), 16, 1).astype(int)-127).max() < 3
+def test_digest_of_levels_in_files(folder):
+    path,_ = folder
+    assert digest(image_pyramid(path, cache_max_resolution=8))==digest(image_pyramid(path))
 
 # --- sources
 
@@ -238,18 +212,6 @@ def test_pyramid_passes_through():
     assert q.labels.max() == 0 and q.label_names is None and p.labels.max() == 9 and p.resolution == 8 and p.label_names
     with pytest.raises(ValueError, match='has no folders'): image_pyramid(p, labels='folders')
     with pytest.raises(ValueError, match='labels of shape'): image_pyramid(p, labels=[1,2])
-
-def test_arguments_of_built_in_sets(capsys):
-    for name in ('digits','stacked_digits'): assert image_pyramid(name, 4, cache=False, progress=False).resolution == 4
-    with pytest.raises(TypeError, match="unknown arguments n: 'digits' takes resolution"): image_pyramid('digits', n=5)
-    with pytest.raises(TypeError, match="unknown arguments colour: 'glyphs' takes n, resolution, seed"): image_pyramid('glyphs', colour=5)
-    capsys.readouterr()
-    image_pyramid('glyphs', 4, n=1200, progress=False)
-    assert capsys.readouterr().out == ''
-
-def test_a_folder_named_like_a_set(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path); (tmp_path/'digits').mkdir(); picture(noise(1)[0]).save('digits/a.png')
-    assert len(image_pyramid('digits')) == 1797 and len(image_pyramid(Path('digits'))) == 1
 
 @pytest.mark.parametrize('make,error,says', [
     (lambda d,x: d/'nothing', FileNotFoundError, 'no built-in set: those are avatars'),
@@ -398,8 +360,6 @@ def test_cache_obeys_the_umask(folder, cache):
     made = next(cache.iterdir())
     assert made.stat().st_mode & 0o777 == 0o750 and {o.stat().st_mode & 0o777 for o in made.iterdir()} == {0o640}
 
-def test_age_of_a_vanished_folder(tmp_path): assert D._age(tmp_path/'gone') == 0
-
 def test_cache_is_reused_and_follows_the_content(folder, cache, monkeypatch):
     path,x = folder
     p = image_pyramid(path)
@@ -428,13 +388,13 @@ def test_failure_leaves_nothing(folder, cache, monkeypatch):
 
 slow = '''
 import os, sys, time
-from progrow import data as D
-fit = D.fit_image
+from progrow import data, sources
+fit = sources.fit_image
 def slow(*args):
     print('reading', flush=True); time.sleep(.3)
     return fit(*args)
-D.fit_image = slow
-D.image_pyramid(sys.argv[1])
+sources.fit_image = slow
+data.image_pyramid(sys.argv[1])
 '''
 
 @pytest.mark.skipif(os.name == 'nt', reason='SIGKILL')
@@ -464,57 +424,3 @@ def test_two_makers_of_one_set(folder, cache, monkeypatch):
         return ingest(*args)
     monkeypatch.setattr(D, '_ingest', late)
     assert (image_pyramid(path).level(32) == x).all() and len(list(cache.iterdir())) == 1
-
-# --- built-in sets
-
-def test_avatars(cache):
-    p = avatars(20, 32)
-    assert len(p) == 20 and p.resolution == 32 and p.image_channels == 3 and 'Pablo Stanley' in p.licence
-    assert set(p.attributes) == {'hair','hair_color','skin','eyes','mouth','beard','glasses','clothes','background'} and all(len(v) == 20 for v in p.attributes.values())
-    assert [p.label_names[i] for i in p.labels] == p.attributes['skin'] and len(p.label_names) == 7
-    q = image_pyramid('avatars', 32, n=5)
-    assert (q.level(32) == p.level(32)[:5]).all() and q.attributes['hair'] == p.attributes['hair'][:5]
-    assert (avatars(5, 32, seed=1).level(32) != q.level(32)).any()
-    assert len(np.unique(p.level(32).reshape(20,-1), axis=0)) == 20
-    assert image_pyramid('avatars', n=2).resolution == 64
-    with pytest.raises(ValueError, match='n=0'): avatars(0)
-    with pytest.raises(ValueError, match='power of two'): avatars(3, 33)
-
-def test_avatar_licence_is_that_of_the_style():
-    style,p = json.loads(D.resources.files('dicebear_styles').joinpath('avataaars.json').read_text('utf-8')),avatars(1, 8)
-    assert style['meta']['license']['name'].lower() in p.licence and style['meta']['creator']['name'] in p.licence
-    assert set(style['colors']['skin']['values']) == set(p.label_names)
-    for part in ('mouth','eyes','eyebrows','clothes'): assert set(D.avatar_options[f'{part}Variant']) <= set(style['components'][part]['variants'])
-
-def test_processes_draw_the_same_as_one(monkeypatch):
-    many = glyphs(260, 8, cache=False)
-    monkeypatch.setattr(D, '_cores', lambda: 1)
-    assert (glyphs(260, 8, cache=False).level(8) == many.level(8)).all()
-
-def test_glyphs():
-    p = glyphs(30, 32)
-    assert p.labels.max() < 62 and [p.label_names[i] for i in p.labels] == p.attributes['char'] and (glyphs(4, 32).level(32) == p.level(32)[:4]).all()
-    assert not any(o in f for f in D.glyph_fonts for o in ('LastResort','cmex','cmsy','Siz','NonUni','Display')) and len(D.glyph_fonts) == 20
-    assert 'STIX' in p.licence and (p.level(32).reshape(30,-1).max(1).astype(int) - p.level(32).reshape(30,-1).min(1) > 40).all()
-
-def test_every_font_draws_every_letter():
-    blank = lambda f,c: D._font(f, 32).getmask(c).getbbox() is None
-    assert not [(f,c) for f in D.glyph_fonts for c in D.glyph_chars if blank(f, c)]
-
-def test_digits():
-    p = digits()
-    assert len(p) == 1797 and p.resolutions == [4,8] and p.image_channels == 1 and p.level(8).max() == 255 and p.level(8).min() == 0
-    assert np.bincount(p.labels).tolist() == [178,182,177,183,181,182,181,179,174,180] and 'CC BY' in p.licence
-
-def test_stacked_digits():
-    p = stacked_digits(500)
-    assert p.level(8).shape == (500,3,8,8) and (stacked_digits(100).level(8) == p.level(8)[:100]).all() and (stacked_digits(500).labels == p.labels).all()
-    one = digits()
-    known = {x.tobytes():y for x,y in zip(one.level(8)[:,0], one.labels)}
-    assert [100*known[r.tobytes()]+10*known[g.tobytes()]+known[b.tobytes()] for r,g,b in p.level(8)[:50]] == p.labels[:50].tolist()
-    assert len(np.unique(stacked_digits().labels)) == 1000
-
-def test_licence_and_source_of_every_set():
-    for name in D.builtin_sets:
-        p = image_pyramid(name, 8, **({} if name == 'digits' else {'n':3}))
-        assert p.licence and p.source and p.resolution == 8 and p.labels.shape == (len(p),)

@@ -10,7 +10,9 @@ from progrow.checkpoint import checkpoints, load_checkpoint
 from progrow.data import ImagePyramid, image_pyramid, pyramid_levels
 from progrow.losses import LSGAN, WGANGP
 from progrow.schedule import GrowthSchedule
+from helpers import same
 from progrow.train import fit_progressive, progressive_learner
+from runs import fit, left
 
 # --- a run of 14 ticks of one step: two at 4x4, four of fade and two of rest at 8x8, and the same at 16x16
 
@@ -22,16 +24,6 @@ def make(loss='wgan-gp', labels=False, **kwargs):
     images = ImagePyramid(pictures, np.arange(64)%3 if labels else None)
     sizes = dict(latent_dim=6, fmap_base=32, fmap_max=8, average_kimg=.05, seed=3, schedule=short, device='cpu')
     return progressive_learner(images, loss=loss, conditional=labels, **{**sizes, **kwargs})
-
-def fit(learn, *args, **kwargs):
-    with learn.no_bar(), learn.no_logging(): learn.fit(*args, **kwargs)
-    return learn
-
-def left(learn):
-    "All that a run has come to: weights, average, Adam's state and the losses of every step, by name"
-    adam = {f'adam.{n}.{k}':v for n,p in learn.model.named_parameters() for k,v in learn.opt.opt.state.get(p, {}).items()}
-    losses = torch.tensor([r[2:] for r in learn.history.rows], dtype=torch.float64)
-    return {k:v.detach().clone() for k,v in {**learn.model.state_dict(), **adam, 'losses':losses}.items() if isinstance(v, torch.Tensor)}
 
 # --- what either process does, and what one process does alone for comparison
 
@@ -121,8 +113,6 @@ def two(folder):
     out,_ = p.communicate(timeout=300)
     assert p.returncode==0, out[-4000:]
     return [torch.load(folder/f'rank{r}.pt') for r in (0,1)]
-
-def same(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k]==b[k] for k in a)
 
 def off(a, b):
     "How far two runs are from each other, as a part of the length of each player's weights. In single numbers it may be more: Adam divides gradients near 0 by themselves"

@@ -1,6 +1,9 @@
 "Walks through latent space against the golden numbers, and the files that animations are kept in."
+from functools import partial
 import numpy as np, pytest, torch
 from PIL import Image
+import helpers, progrow.path_length
+from helpers import unit
 from progrow.explore import (draw, growth_slider, interpolate, latent_walk, layer_range, mix_styles, mixing_grid, mixing_slider, noise_deviation, noise_strip,
                              random_latents, save_animation, slerp, style_vectors, truncation_strip, walk_through)
 from progrow.images import Frames, image_grid, to_uint8
@@ -8,8 +11,7 @@ from progrow.networks import Generator
 from progrow.style import StyleGenerator
 from progrow.train import sample_images
 
-def unit(x): return x/x.norm(dim=-1, keepdim=True)
-def close(a, b): torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+close = partial(helpers.close, atol=1e-4)
 
 @pytest.fixture(scope='module')
 def G():
@@ -34,17 +36,7 @@ def styled(num_classes=0, **kw):
 @pytest.fixture(scope='module')
 def S(): return styled()
 
-def test_slerp_golden(golden):
-    f = {k:torch.from_numpy(v) for k,v in golden('slerp').items()}
-    torch.testing.assert_close(slerp(f['a'], f['b'], f['t']), f['slerp'], atol=1e-5, rtol=0)
-
-def test_slerp_where_arccos_fails():
-    a = torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
-    b = a+1e-5*a.flip(0)  # so close that float32 says cos = 1
-    whole,half = (slerp(a, b, 1.)-unit(a)).norm(dim=1),(slerp(a, b, .5)-unit(a)).norm(dim=1)
-    assert (whole>3e-6).all()
-    torch.testing.assert_close(half/whole, torch.full((20,), .5), atol=.05, rtol=0)
-    assert slerp(a, a, .3).isfinite().all()
+def test_the_arcs_are_those_of_path_length(): assert slerp is progrow.path_length.slerp # tested there
 
 @pytest.mark.parametrize('loop,legs', [(True,3), (False,2)])
 def test_walk_passes_its_points(loop, legs):

@@ -6,7 +6,7 @@ import matplotlib
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
 from PIL import Image
-from progrow.images import (to_uint8, from_uint8, check_images, image_grid, show_images, save_images, Picture, Frames, slide, still, figure_style)
+from progrow.images import (to_uint8, from_uint8, check_images, image_grid, show_images, save_images, Picture, Frames, enlarge, slide, still, figure_style)
 
 @pytest.fixture
 def x(): return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))*2-1
@@ -89,6 +89,14 @@ def test_grid_refuses_a_wrong_number_of_rows(x):
     for rows in (0,-1,6):
         with pytest.raises(ValueError, match='from 1 to the number of images, 5'): image_grid(x, rows)
 
+def test_enlarge_repeats_pixels(x):
+    assert torch.equal(enlarge(x, 24), enlarge(x, times=3)) and torch.equal(enlarge(x, 8), x) and enlarge(x[0], 16).shape==(3,16,16)
+    assert np.array_equal(enlarge(x, 24).numpy(), x.numpy().repeat(3, 2).repeat(3, 3)) and enlarge(to_uint8(x), 16).dtype==torch.uint8
+    y = x.clone().requires_grad_(); enlarge(y, times=2).sum().backward()
+    assert (y.grad==4).all() and enlarge(torch.zeros(1,1,2,4), 8).shape==(1,1,4,8)
+    for kw in (dict(size=12), dict(size=4), dict(times=0), dict(size=0)):
+        with pytest.raises(ValueError, match='width 8 can be enlarged by whole numbers only'): enlarge(x, **kw)
+
 def test_show_repeats_pixels(x):
     pic = show_images(x[:1], scale=3)
     assert np.array_equal(np.array(pic.image), to_uint8(x[0]).permute(1,2,0).numpy().repeat(3,0).repeat(3,1))
@@ -120,15 +128,27 @@ class Tags(HTMLParser):
     def handle_endtag(self, tag): assert self.open.pop()==tag
     def all(self, tag): return [a for t,a in self.tags if t==tag]
 
-def pictures(h): return [Image.open(io.BytesIO(base64.b64decode(a['src'].removeprefix('data:image/webp;base64,')))) for a in Tags(h).all('img')]
+class Sheet:
+    "What a reader of several sliders would see"
+    def __init__(self, h):
+        t = Tags(h); img, = t.all('img')
+        self.inputs,self.img,self.labels = t.all('input'),img,[json.loads(i['data-labels']) for i in t.all('input')]
+        self.sheet = Image.open(io.BytesIO(base64.b64decode(img['src'].removeprefix('data:image/webp;base64,'))))
+        self.mode,self.sheet = self.sheet.mode,self.sheet.convert('RGB')
+        self.columns = int(img['data-columns'])
+        self.w,self.h = self.sheet.width//self.columns, self.sheet.height//int(re.search(r'height:(\d+)00%', img['style'])[1])
+        self.seen = [int(o) for o in re.findall(r'(?:left|top):-(\d+)00%', img['style'])]
+        self.seen = self.seen[0]+self.seen[1]*self.columns
+    def at(self, k):
+        x,y = k%self.columns*self.w, k//self.columns*self.h
+        return np.array(self.sheet.crop((x, y, x+self.w, y+self.h)))
 
 def test_frames_of_tensors_hold_every_picture_exactly(x):
     f = Frames(lambda i: x[i], range(5), name='a <b> & "c"', start=-1, width=100)
-    h = f._repr_html_(); t = Tags(h)
-    for p,v in zip(pictures(h), x, strict=True): assert np.array_equal(np.array(p.convert('RGB')), to_uint8(v).permute(1,2,0).numpy())
-    assert ['visibility:visible' in a['style'] for a in t.all('img')]==[False]*4+[True]
-    assert all('pixelated' in a['style'] for a in t.all('img')) and 'max-width:96px' in t.all('figure')[0]['style']
-    i, = t.all('input')
+    h = f._repr_html_(); s = Sheet(h)
+    for k,v in enumerate(x): assert np.array_equal(s.at(k), to_uint8(v).permute(1,2,0).numpy())
+    assert s.seen==4 and s.img['alt']=='a <b> & "c": 4' and 'pixelated' in s.img['style'] and 'max-width:96px' in h
+    i, = s.inputs
     assert (i['min'],i['max'],i['value'],i['aria-label'],i['aria-valuetext'])==('0','4','4','a <b> & "c"','4')
     assert h==Frames(list(x), range(5), name='a <b> & "c"', start=4, width=100)._repr_html_()
 
@@ -144,12 +164,12 @@ def test_figures_share_one_frame_and_are_closed():
         return fig
     f = Frames(draw, [1,1e3,1e7], name='v')
     assert len({o.size for o in f.images})==1 and not plt.get_fignums()
-    assert [a['data-label'] for a in Tags(f._repr_html_()).all('img')]==['1','1000','1e+07']
-    assert pictures(f._repr_html_())[0].mode=='RGBA' and 'pixelated' not in f._repr_html_()
+    s = Sheet(f._repr_html_())
+    assert s.labels==[['1','1000','1e+07']] and s.mode=='RGBA' and 'pixelated' not in s.img['style']
 
 def test_frames_take_pillow_pictures_grids_and_shown_pictures(x):
     f = Frames([Image.new('P', (4,4)), show_images(x), x, Image.new('L', (900,10)), x[0].numpy()], 'abcde')
-    assert len(pictures(f._repr_html_()))==5
+    assert len(f.images)==5 and len(Sheet(f._repr_html_()).labels[0])==5
 
 def test_frames_say_what_is_wrong(x):
     with pytest.raises(TypeError, match='NoneType at stop 0. Does the function return'): Frames(lambda v: None, [1])
@@ -164,18 +184,6 @@ def test_still_drops_dead_widgets_only():
     a,b,c,d,e = cell['outputs']
     assert view not in a['data'] and 'Run this notebook' in a['data']['text/html']
     assert b=={'data':{'image/png':'p'}}==c and d=={'data':{'text/plain':'t'}} and e=={'text':'x'}
-
-class Sheet:
-    "What a reader of several sliders would see"
-    def __init__(self, h):
-        t = Tags(h); img, = t.all('img')
-        self.inputs,self.img,self.labels = t.all('input'),img,[json.loads(i['data-labels']) for i in t.all('input')]
-        self.sheet = Image.open(io.BytesIO(base64.b64decode(img['src'].removeprefix('data:image/webp;base64,')))).convert('RGB')
-        self.columns = int(img['data-columns'])
-        self.w,self.h = self.sheet.width//self.columns, self.sheet.height//int(re.search(r'height:(\d+)00%', img['style'])[1])
-    def at(self, k):
-        x,y = k%self.columns*self.w, k//self.columns*self.h
-        return np.array(self.sheet.crop((x, y, x+self.w, y+self.h)))
 
 def test_several_sliders_hold_every_combination_exactly(x):
     stops = {'a <b>':range(5), 'times':[.5,1.], 'flip "it"':['no','yes','x']}
@@ -210,8 +218,8 @@ def test_several_sliders_over_figures_and_sizes(x):
 
 def test_bits_keep_black_and_white(x):
     h = Frames([x[:1], torch.stack([torch.ones(3,4,4), -torch.ones(3,4,4)])], range(2), bits=5)._repr_html_()
-    a,b = (np.array(o.convert('RGB')) for o in pictures(h))
-    assert set(b.flatten())=={0,255} and len(set(a.flatten()))<=32 and abs(a.astype(int)-to_uint8(x[0]).permute(1,2,0).numpy()).max()<=5
+    a,b = (Sheet(h).at(k) for k in (0,1))
+    assert set(b.flatten())<={0,255} and len(set(a.flatten()))<=32 and abs(a.astype(int)-to_uint8(x[0]).permute(1,2,0).numpy()).max()<=5
 
 def test_several_sliders_say_what_is_wrong(x):
     with pytest.raises(ValueError, match='5 pictures and 10 values'): Frames(x, {'a':range(5), 'b':range(2)})

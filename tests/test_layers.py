@@ -3,12 +3,12 @@ import warnings
 from math import sqrt
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
+from helpers import close
 from progrow.equalized import he_constant, EqualizedConv2d, EqualizedLinear
 from progrow.pixelnorm import pixel_norm, PixelNorm
 from progrow.minibatch_stddev import minibatch_stddev, MinibatchStdDev, stddev_group
 from progrow.fade_in import upsample, downsample, fade, fade_reals
 
-def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
 def oihw(w): return tensor(w).permute(3, 2, 0, 1)  # from [k, k, in, out]
 
 # --- equalized

@@ -3,15 +3,17 @@ from dataclasses import replace
 from math import log
 import json, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
+from golden_files import there
 from golden_nets import golden_networks, growth, theirs
-from progrow.losses import LSGAN, AuxiliaryClassifier, Loss, NonSaturating, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
+from helpers import norms
+from progrow.losses import LSGAN, AuxiliaryClassifier, Critic, Loss, NonSaturating, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
 from progrow.networks import Discriminator
 
 def close(a, b, rtol, atol=1e-7): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), rtol=rtol, atol=atol)
 
 # --- golden numbers: the penalties are measured on pictures enlarged to the full resolution
 
-@pytest.fixture(scope='module', params=[(f,i) for f in ('pggan32','pggan16_gray') for i in (0,1)], ids=lambda o: f'{o[0]}-lod{o[1]}')
+@pytest.fixture(scope='module', params=[(f,i) for f in there('pggan32', 'pggan16_gray') for i in (0,1)], ids=lambda o: f'{o[0]}-lod{o[1]}')
 def case(request, golden):
     "The critic at the i-th level of detail of a golden file, its pictures, and what must come out"
     file,i = request.param
@@ -23,10 +25,6 @@ def case(request, golden):
     names = {theirs_:ours for ours,theirs_ in theirs(net.resolution)[1].items()}
     params = [net.get_parameter(f'{names[layer]}.{p}') for layer,p in (str(n).split('.') for n in g['d_param_names'])]
     return dict(D=lambda x: net(x, alpha=alpha), real=real, fake=fake, mix=tensor(g['gp_eps']), R=net.resolution, params=params, **expected)
-
-def norms(loss, params):
-    "Length of the loss's gradient in each parameter; 0 where it has none"
-    return torch.stack([torch.zeros(()) if g is None else g.norm() for g in torch.autograd.grad(loss, params, allow_unused=True)])
 
 def test_golden_scores_and_slopes_between_reals_and_fakes(case):
     c = case
@@ -248,10 +246,6 @@ def test_every_loss_takes_a_mix_and_the_drawn_one_is_the_same(loss):
 
 # --- the scale for half precision
 
-class Scaled:
-    def __init__(self, D, slope_scale): self.D,self.slope_scale = D,slope_scale
-    def __call__(self, x): return self.D(x)
-
 @pytest.mark.parametrize('loss', [WGANGP(), NonSaturating()], ids=repr)
 @pytest.mark.parametrize('scale', (2.**-8, 2.**13))
 def test_a_slope_scale_that_is_a_power_of_two_changes_no_bit(loss, scale):
@@ -261,7 +255,7 @@ def test_a_slope_scale_that_is_a_power_of_two_changes_no_bit(loss, scale):
     def grads(judge):
         torch.manual_seed(1); D.zero_grad(); loss.discriminator_loss(judge, real, fake).backward()
         return [p.grad.clone() for p in D.parameters() if p.grad is not None]
-    for a,b in zip(grads(D), grads(Scaled(D, scale)), strict=True): assert torch.equal(a, b)
+    for a,b in zip(grads(D), grads(Critic(D, scale)), strict=True): assert torch.equal(a, b)
 
 def test_the_scale_saves_a_slope_that_half_precision_would_lose():
     x = torch.ones(2, 3, 4, 4, requires_grad=True)
@@ -271,8 +265,8 @@ def test_the_scale_saves_a_slope_that_half_precision_would_lose():
 
 def test_penalties_ask_the_critic_for_its_scale():
     asked = []
-    class D:
-        def __call__(self, x): return linear(x)
+    class D(Critic):
+        def __init__(self): self.scores = linear
         @property
         def slope_scale(self): asked.append(1); return 4.
     gradient_penalty(D(), pictures(1), pictures(2)); r1_penalty(D(), pictures(1)); NonSaturating().discriminator_loss(D(), pictures(1), pictures(2))
@@ -351,7 +345,7 @@ def with_logits(x): return x.flatten(1).sum(1), torch.stack([x[:,0,0,0], x[:,0,0
 @pytest.mark.parametrize('loss', losses, ids=repr)
 def test_classes_of_reals_and_fakes_count_once_and_those_of_a_penalty_do_not(loss):
     real,fake,labels = pictures(1),pictures(2),tensor([0,1,2,1,0])
-    judge = AuxiliaryClassifier(with_logits, labels, weight=2.).pictures(real, fake)
+    judge = AuxiliaryClassifier(with_logits, labels, weight=2.)
     torch.manual_seed(0); terms,extra = zip(*[(o,judge.term()) for o in loss.discriminator_terms(judge, real, fake)])
     torch.manual_seed(0); plain = list(loss.discriminator_terms(lambda x: with_logits(x)[0], real, fake))
     assert torch.equal(torch.stack(terms), torch.stack(plain))
@@ -361,36 +355,47 @@ def test_classes_of_reals_and_fakes_count_once_and_those_of_a_penalty_do_not(los
 def test_the_generators_term_falls_when_fakes_show_their_class_and_teaches_it():
     labels = tensor([0,1,2,1,0])
     fake = pictures(2).requires_grad_()
-    judge = AuxiliaryClassifier(with_logits, labels).pictures(fake)
+    judge = AuxiliaryClassifier(with_logits, labels)
     WGANGP().generator_loss(judge, fake); before = judge.term()
     g, = torch.autograd.grad(before, fake)
     better = (fake-g).detach()
-    judge.pictures(better); WGANGP().generator_loss(judge, better)
+    WGANGP().generator_loss(judge, better)
     assert judge.term()<before
 
 def test_labels_as_numbers_of_any_kind_and_as_one_hot_vectors():
     x,labels = pictures(1),[0,1,2,1,0]
     def term(y):
-        judge = AuxiliaryClassifier(with_logits, y).pictures(x); judge(x)
+        judge = AuxiliaryClassifier(with_logits, y); judge(x)
         return judge.term()
     for y in (tensor(labels), tensor(labels, dtype=torch.uint8), tensor(labels, dtype=torch.int32), F.one_hot(tensor(labels), 3).float()): close(term(y), term(labels), 1e-6)
 
-def test_other_pictures_are_judged_but_not_counted():
+def test_pictures_that_a_penalty_makes_up_are_judged_but_not_counted():
     x = pictures(1)
-    judge = AuxiliaryClassifier(with_logits, [0]*5).pictures(x)
-    for other in (x.clone(), x[:3], x+0): judge(other)
-    assert judge.term()==0.
-    judge(x.detach().requires_grad_()); assert judge.term()>0
-    judge(x); assert judge.term()==0., 'each picture once'
+    judge = AuxiliaryClassifier(with_logits, [0]*5)
+    assert torch.equal(judge.scores(x), with_logits(x)[0]) and judge.term()==0.
+    gradient_penalty(judge, x, pictures(2)); r1_penalty(judge, x); assert judge.term()==0.
+    judge(x); once = judge.term(); assert once>0
+    judge(x); judge(x.clone()); close(judge.term(), 2*once, 1e-6)
 
-def test_the_slope_scale_of_the_critic_goes_through():
-    assert AuxiliaryClassifier(with_logits, [0]).slope_scale==1. and AuxiliaryClassifier(Scaled(with_logits, 8.), [0]).slope_scale==8.
+def test_a_copy_of_the_reals_counts_as_they_do():
+    "Two equal batches, or one batch that is both reals and fakes: what counts is the call, not where the numbers lie"
+    x = pictures(1)
+    judge = AuxiliaryClassifier(with_logits, [0,1,2,1,0])
+    noted = [judge.term() for _ in WGANGP(penalty=0.).discriminator_terms(judge, x, x)]
+    assert noted[0]==noted[1]>0
+
+def test_a_function_becomes_a_critic_and_a_critic_stays_itself():
+    D = Critic.of(linear)
+    assert D.scores is linear and D.slope_scale==1. and Critic.of(D) is D and torch.equal(D(pictures(1)), linear(pictures(1)))
+
+def test_the_slope_scale_of_a_classifier():
+    assert AuxiliaryClassifier(with_logits, [0]).slope_scale==1. and AuxiliaryClassifier(with_logits, [0], slope_scale=8.).slope_scale==8.
 
 def test_gradients_of_scores_and_classes_come_from_one_pass():
     torch.manual_seed(0)
     D,passes = Discriminator(8, fmap_base=32, fmap_max=8, num_classes=3),[]
     real,fake,labels = torch.randn(4, 3, 8, 8),torch.randn(4, 3, 8, 8),tensor([0,1,2,0])
-    judge = AuxiliaryClassifier(lambda x: passes.append(1) or D.scores_and_logits(x), labels).pictures(real, fake)
+    judge = AuxiliaryClassifier(lambda x: passes.append(1) or D.scores_and_logits(x), labels)
     for term in LSGAN().discriminator_terms(judge, real, fake): (term+judge.term()).backward()
     got = [p.grad.clone() for p in D.parameters() if p.grad is not None]
     D.zero_grad()
@@ -402,4 +407,4 @@ def test_gradients_of_scores_and_classes_come_from_one_pass():
                                            (lambda x: (x.flatten(1).sum(1), x.new_zeros(5, 0)), [0]*5, 'num_classes')])
 def test_labels_that_do_not_fit_are_refused(D, labels, says):
     x = pictures(1)
-    with pytest.raises(ValueError, match=says): AuxiliaryClassifier(D, labels).pictures(x)(x)
+    with pytest.raises(ValueError, match=says): AuxiliaryClassifier(D, labels)(x)

@@ -1,16 +1,23 @@
 "Both networks against an independent implementation, against published parameter counts, and against identities."
+import re
 import numpy as np, pytest, torch, torch.nn.functional as F
-from torch import tensor
+from torch import nn, tensor
+from golden_files import there
 from golden_nets import golden_networks, growth
-from progrow import networks
+<<<<<<< HEAD
+=======
+from helpers import close, count, shrink
+>>>>>>> wing-f
+from progrow import fade_in, networks
 from progrow.equalized import EqualizedConv2d
+from progrow.data import ImagePyramid, pyramid_levels
 from progrow.fade_in import downsample, upsample
-from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, channel_noise, conv2d_downsample, feature_maps, leaky_relu,
+from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, GrowingDiscriminator, GrowingNetwork,
+                              channel_noise, conv2d_downsample, feature_maps, leaky_relu, network_problem,
                               one_hot_labels, resolutions, upsample_conv2d)
-
-def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
-def count(net): return sum(p.numel() for p in net.parameters())
-def shrink(x, r): return F.avg_pool2d(x, x.shape[-1]//r)
+from progrow.schedule import GrowthSchedule
+from progrow.style import StyleDiscriminator
+from progrow.train import progressive_learner
 
 tiny = dict(fmap_base=32, fmap_max=8)
 @pytest.fixture
@@ -20,7 +27,7 @@ def pair():
 
 # --- golden numbers
 
-files = 'pggan32','pggan16_gray'
+files = there('pggan32', 'pggan16_gray')
 
 @pytest.mark.parametrize('file', files)
 @torch.no_grad()
@@ -31,7 +38,7 @@ def test_golden_images_at_every_lod(golden, file):
         r,alpha = growth(lod, G.resolution)
         y = G(tensor(g['z']), resolution=r, alpha=alpha)
         assert y.shape[-1]==r
-        close(F.interpolate(y, size=G.resolution), g[f'img_lod{i}'], 5e-5)
+        for k in ('img','tf_img'): close(F.interpolate(y, size=G.resolution), g[f'{k}_lod{i}'], 5e-5)
 
 @pytest.mark.parametrize('file', files)
 @torch.no_grad()
@@ -156,9 +163,9 @@ def test_input_gradient_of_the_critic_can_be_differentiated(pair):
 
 @pytest.fixture
 def empty_cache():
-    networks._box.cache_clear()
+    fade_in._box.cache_clear()
     yield
-    networks._box.cache_clear()
+    fade_in._box.cache_clear()
 
 def test_pictures_drawn_in_inference_mode_first_do_not_prevent_training(empty_cache):
     G = Generator(8, latent_dim=6, **tiny)
@@ -318,3 +325,66 @@ def test_alpha_above_1_is_refused(pair, alpha):
 @pytest.mark.parametrize('labels', (None, [0,3], [-1,0], [0], [0.,1.], [[1,0]]))
 def test_wrong_labels_say_what_is_wrong(labels):
     with pytest.raises(ValueError, match='label'): one_hot_labels(labels, 2, 3, torch.zeros(1))
+
+# --- what networks say of themselves
+
+class Flat(GrowingNetwork):
+    "A generator of somebody else: one colour per picture"
+    styled = False
+    def __init__(self, resolution, image_channels=3, latent_dim=6, **sizes):
+        super().__init__(resolution=resolution, image_channels=image_channels, latent_dim=latent_dim, **sizes)
+        self.colour = nn.Linear(latent_dim, image_channels)
+    def forward(self, z, labels=None, resolution=None, alpha=1.):
+        r = resolution or self.resolution
+        return self.colour(z)[:,:,None,None].expand(-1, -1, r, r)
+
+class Bright(GrowingNetwork):
+    "A critic of somebody else: it likes bright pictures"
+    tells_classes = False
+    def __init__(self, resolution, image_channels=3, **sizes):
+        super().__init__(resolution=resolution, image_channels=image_channels, **sizes)
+        self.score = nn.Linear(image_channels, 1)
+    def forward(self, images, labels=None, alpha=1., noise=0.): return self.score(images.mean((2,3)))[:,0]
+
+class Alien(nn.Module):
+    "Nothing of ours: every answer is an attribute"
+    def __init__(self, **answers):
+        super().__init__()
+        for k,v in answers.items(): setattr(self, k, v)
+
+answers = dict(config={}, resolution=8, resolutions=[4,8], image_channels=3, num_classes=0, latent_dim=6, group_size=1)
+
+def test_what_our_networks_say():
+    G,D = Generator(8, latent_dim=6, **tiny),Discriminator(8, **tiny)
+    C = Discriminator(8, **tiny, num_classes=3, group_size=2)
+    assert [network_problem(o) for o in (G, D, C, Flat(8), Bright(8))]==[None]*5
+    assert (G.latent_dim, G.num_classes, G.group_size, G.image_channels, G.styled)==(6, 0, 1, 3, False)
+    assert (C.latent_dim, C.num_classes, C.group_size, C.resolutions, C.tells_classes)==(0, 3, 2, [4,8], True)
+    assert not D.tells_classes and D.group_size==4
+    for net in (G, D, C): assert type(net)(**net.config).config==net.config
+
+def test_a_network_of_another_kind_is_told_what_it_lacks():
+    assert network_problem(Alien(**answers, styled=False)) is None and network_problem(Alien(**answers, tells_classes=False)) is None
+    for lacks in answers:
+        some = {k:v for k,v in answers.items() if k!=lacks}
+        assert f'the Alien has no {lacks}: let its class' in network_problem(Alien(**some, styled=False))
+    assert 'no config, resolution, resolutions, image_channels, num_classes, latent_dim, group_size, styled' in network_problem(nn.Linear(2, 2))
+
+@pytest.mark.parametrize('more,says', [(dict(), 'no styled .* or tells_classes'), (dict(styled=True), 'no mapping, synthesis, truncate'),
+                                       (dict(tells_classes=True), 'no scores_and_logits'), (dict(styled=False, latent_dim=0), 'latent_dim=0')])
+def test_what_a_network_can_do_must_fit_what_it_says(more, says):
+    assert re.search(says, network_problem(Alien(**{**answers, **more})))
+
+def test_foreign_networks_are_trained_saved_and_drawn_from():
+    images = ImagePyramid(pyramid_levels(np.random.default_rng(0).integers(0, 256, (32,3,8,8), dtype=np.uint8)))
+    schedule = GrowthSchedule(8, fade_kimg=.016, stabilize_kimg=.016, batch_size=8, learning_rate=.01)
+    learn = progressive_learner(images, schedule=schedule, generator=Flat, discriminator=Bright, latent_dim=6, device='cpu')
+    before = learn.model.generator.colour.bias.clone()
+    with learn.no_bar(), learn.no_logging(): learn.fit()
+    assert not torch.equal(learn.model.generator.colour.bias, before) and learn.sample(5).shape==(5,3,8,8)
+
+def test_two_bodies_of_one_discriminator():
+    assert not issubclass(StyleDiscriminator, Discriminator) and issubclass(StyleDiscriminator, GrowingDiscriminator)
+    D,S = Discriminator(8, **tiny, num_classes=3),StyleDiscriminator(8, **tiny, num_classes=3)
+    assert D.blocks['4'].dense1.weight.shape[0]==4 and S.blocks['4'].dense1.weight.shape[0]==3 and not S.tells_classes
+    assert list(D.state_dict())==list(S.state_dict())

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 from urllib.error import URLError
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn
+from helpers import unit
 import progrow.path_length as pl
 from progrow.networks import Generator
 from progrow.path_length import (FeatureDistance, lpips_vgg16, path_lengths, perceptual_path_length, pixel_distance,
                                  prepare_images, slerp, trimmed_mean)
 
-def unit(x): return x/x.norm(dim=-1, keepdim=True)
 def ways(n, dim, sampling='full', seed=0): return next(pl._ways(n, dim, sampling, None, seed, n))[:3]
 
 class Style(nn.Module):

@@ -2,7 +2,7 @@
 from math import inf, nan
 import pytest, torch, torch.nn.functional as F
 from torch import nn
-from progrow.losses import NonSaturating, WGANGP, gradient_penalty, r1_penalty
+from progrow.losses import Critic, NonSaturating, WGANGP, gradient_penalty, r1_penalty
 from progrow.networks import Discriminator, Generator
 from progrow.precision import Precision, all_finite, precisions
 
@@ -15,8 +15,7 @@ def judge(D, p, alpha=1.):
     def scores(images):
         with p.autocast(): s = D(images, alpha=alpha)
         return s.to(images.dtype)
-    scores.slope_scale = p.slope_scale
-    return scores
+    return Critic(scores, p.slope_scale)
 
 def weight_gradient(net, terms, scale=1.):
     net.zero_grad()

@@ -11,7 +11,8 @@ from progrow.losses import LSGAN, NonSaturating, WGANGP
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
 from progrow.train import fit_progressive, load_generator, progressive_learner, resume_run, sample_images
-from runs import StopAt, adam, fine, fit, moved, noise, same, short, tiny, weights
+from helpers import same
+from runs import SaveAt, StopAt, adam, fine, fit, moved, noise, short, tiny, weights
 import progrow.train
 
 pytestmark = pytest.mark.filterwarnings('ignore:numpy.core:DeprecationWarning')
@@ -27,15 +28,6 @@ def state(learn):
                 loss=learn.gan_loss.state_dict(), precision=learn.precision.state_dict(), phase=learn.model.phase)
 
 def differs(a, b): return [k for k in a if not (same(a[k], b[k]) if k in ('weights','adam','strip') else a[k]==b[k])]
-
-class SaveAt(Callback):
-    "Save between two steps; at the end of a tick, when it is closed"
-    order = 95
-    def __init__(self, folder, at): self.folder,self.at = folder,at
-    def after_batch(self):
-        if self.iter+1<self.n_iter: self.after_epoch()
-    def after_epoch(self):
-        if self.images_seen in self.at: self.learn.save_checkpoint(self.folder, keep=100)
 
 def check_points(make, folder, at):
     "Train a run that saves at these moments, and one from each of them on"

@@ -78,6 +78,70 @@ def test_the_published_total_stays_at_every_resolution(name, kimg, resolution):
 
 def test_overrides(): assert named('minutes', 16, batch_size=4, total_kimg=1).total_images == 1000
 
+# --- how often a loop looks
+
+def looks(s, every):
+    n = 0
+    while n<s.total_images:
+        yield n
+        n += every*s(n).batch_size
+
+@pytest.mark.parametrize('name', official['training_schedule'])
+def test_the_official_loop_trains_what_its_last_look_said(golden, name):
+    "At each golden row, a loop with minibatch_repeats=4 has the row's state, or the one before a border just passed"
+    rows,s = golden('training_schedule')[name],official['training_schedule'][name]
+    seen = np.array(list(looks(s, 4)))
+    late = exact = 0
+    for kimg,lod,res,batch,*_ in rows[rows[:,0]*1000<s.total_images]:
+        n = round(kimg*1000)
+        look = int(seen[seen<=n].max())
+        exact += look==n and (s(look).resolution, s(look).batch_size, s.lod(look))==(res, batch, pytest.approx(lod))
+        late += s(look).resolution!=res
+        assert n-look < 4*s(look).batch_size
+        lag = 1 if name=='no_transition_32' else 4*s(look).batch_size/50_000 # octaves: the shortest fade takes 50 kimg
+        assert s(look).resolution in (res, res//2) and 0 <= s.lod(look)-lod <= lag
+    assert exact>=1, 'some rows fall on a look'
+    assert late<=3 and (late or 'default' not in name), 'late only right after a border (the row of 600.001 kimg)'
+
+def test_eight_pixels_come_four_batches_late_in_the_official_loop(golden):
+    rows = golden('training_schedule')['default_1024_600_600']
+    s = official['training_schedule']['default_1024_600_600']
+    border,after = rows[rows[:,0]==600][0],rows[rows[:,0]==600.001][0]
+    assert (border[2], after[2]) == (4, 8), 'the official state at exactly 600 kimg is the old one'
+    assert next(n for n in looks(s, 4) if s(n).resolution==8) == 600_000+4*16
+    assert next(n for n in looks(s, 1) if s.next_batch(n).resolution==8) == 600_000
+
+@pytest.mark.parametrize('name,gpus', [('paper',1), ('official',2), ('official',8), ('stylegan',4)])
+@pytest.mark.parametrize('every', [1, 4])
+def test_steps_are_those_of_the_named_loops(name, gpus, every):
+    s = named(name, 32, gpus=gpus, total_kimg=6000)
+    assert s.steps(every) == every*sum(1 for _ in looks(s, every))
+
+# --- what is there, and what is left
+
+def test_full_resolution_is_the_largest_that_nothing_fades_in():
+    s = S(16, fade_kimg=1, stabilize_kimg=1)
+    got = {n:s.next_batch(n).full_resolution for n in (0, 999, 1000, 1001, 1999, 2000, 3000, 3999, 4000, 9999)}
+    assert got == {0:4, 999:4, 1000:4, 1001:4, 1999:4, 2000:8, 3000:8, 3999:8, 4000:16, 9999:16}
+    for n in range(0, 5001, 7): assert s(n).full_resolution == s.next_batch(n).full_resolution, 'both views agree'
+
+def test_images_left_counts_every_image_once():
+    s = S(16, fade_kimg={8:1, 16:2}, stabilize_kimg=1)
+    for n in (0, 1, 999, 1000, 2500, 5999, 6000, 7000):
+        left = s.images_left(n)
+        assert sum(left.values()) == max(0, s.total_images-n) and 0 not in left.values()
+        assert left == {r:k for r in (4,8,16) if (k := sum(s.next_batch(i).resolution==r for i in range(n, 6000)))}
+
+def test_images_left_is_what_callbacks_tell():
+    from progrow.callbacks import images_left
+    s = named('minutes', 32)
+    assert images_left(s, 9_000) == s.images_left(9_000)
+
+def test_full_resolution_is_no_field(): # checkpoints and settings hold the fields
+    assert GrowthState._fields == ('resolution', 'alpha', 'batch_size', 'learning_rate', 'phase')
+    assert [f.name for f in dataclasses.fields(S)] == ['resolution', 'start_resolution', 'fade_kimg', 'stabilize_kimg',
+                                                       'batch_size', 'learning_rate', 'total_kimg']
+
 # --- mistakes that others reported
 
 def test_rosinality_23_the_start_resolution_trains_before_anything_fades():

@@ -3,7 +3,9 @@ from copy import deepcopy
 from functools import partial
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import tensor
-from golden_nets import golden_style_discriminator, golden_style_generator, growth, theirs
+from golden_files import there
+from golden_nets import golden_style_discriminator, golden_style_generator, growth, style_file, theirs
+from helpers import close, count, norms, shrink
 from progrow import style
 from progrow.checkpoint import load_generator, save_generator
 from progrow.fade_in import downsample, upsample
@@ -11,14 +13,11 @@ from progrow.losses import NonSaturating, WGANGP, gradient_penalty, input_gradie
 from progrow.networks import Discriminator, Generator, conv2d_downsample, leaky_relu, resolutions, upsample_conv2d
 from progrow.path_length import path_lengths, perceptual_path_length, pixel_distance
 from progrow.pixelnorm import pixel_norm
+from progrow.presets import preset
 from progrow.schedule import GrowthSchedule
 from progrow.style import LayerEnd, StyleDiscriminator, StyleGenerator, style_config
 from progrow.style_layers import NoiseInjection, adain, blur
 from progrow.train import progressive_learner, sample_images
-
-def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
-def count(net): return sum(p.numel() for p in net.parameters())
-def shrink(x, r): return F.avg_pool2d(x, x.shape[-1]//r)
 
 tiny = dict(fmap_base=32, fmap_max=8)
 plain = dict(mapping_layers=0, styles=False, constant_input=False, noise=False)
@@ -48,58 +47,62 @@ def layers_of(net, *args, **kwargs):
 
 # --- golden numbers of the generator
 
-files = 'stylegan32','stylegan64','stylegan128_fused','stylegan16_gray_cond'
+files = there('stylegan32', 'stylegan64', 'stylegan128_fused', 'stylegan16_gray_cond')
 
 @pytest.fixture(scope='module', params=files)
 def made(request, golden):
-    "A golden file, its generator, and its labels, twice as a call takes them"
+    "A golden file, its generator, and how it draws: from the latents (and labels) of which the file holds images, the first ones"
     g = golden(request.param)
-    G = golden_style_generator(g)
-    return g,G,dict(labels=tensor(g['label']) if G.num_classes else None)
+    G,n = golden_style_generator(g),len(g['img_lod0'])
+    labels = dict(labels=tensor(g['label'])[:n]) if G.num_classes else {}
+    return g,G,partial(G, tensor(g['z'])[:n], **labels)
 
 @torch.no_grad()
 def test_golden_images_at_every_lod(made):
-    g,G,y = made
+    g,G,draw = made
     for i,lod in enumerate(g['lods']):
         r,alpha = growth(lod, G.resolution)
-        x = G(tensor(g['z']), **y, resolution=r, alpha=alpha)
+        x = draw(resolution=r, alpha=alpha)
         assert x.shape[-1]==r
         close(F.interpolate(x, size=G.resolution), g[f'img_lod{i}'], 5e-4)
         if f'tf_img_lod{i}' in g: close(F.interpolate(x, size=G.resolution), g[f'tf_img_lod{i}'], 5e-4)
 
 @torch.no_grad()
 def test_golden_styles(made):
-    g,G,y = made
-    for z,w in (('z','w'), ('z2','w2')): close(G.mapping(tensor(g[z]), **y), g[w], 2e-5)
+    g,G,_ = made
+    labels = tensor(g['label']) if G.num_classes else None
+    for z,w in (('z','w'), ('z2','w2')): close(G.mapping(tensor(g[z]), labels), g[w], 2e-5)
     close(G.per_layer(tensor(g['w'])), g['wp_notrunc'], 0.)
-    close(G(w=tensor(g['w'])), g['img_lod0'], 5e-4)
+    close(G(w=tensor(g['w'])[:len(g['img_lod0'])]), g['img_lod0'], 5e-4)
 
 @torch.no_grad()
 def test_golden_truncation(made):
-    g,G,y = made
+    g,G,draw = made
     for i,(psi,cutoff) in enumerate(g['truncs']): close(G.truncate(tensor(g['w']), float(psi), int(cutoff)), g[f'wp_trunc{i}'], 2e-5)
     psi,cutoff = g['truncs'][0]
-    close(G(tensor(g['z']), **y, psi=float(psi), psi_cutoff=int(cutoff)), g['img_trunc0'], 5e-4)
+    close(draw(psi=float(psi), psi_cutoff=int(cutoff)), g['img_trunc0'], 5e-4)
 
 @torch.no_grad()
 def test_golden_mixing(made):
-    g,G,y = made
-    for i,c in enumerate(g['mix_cutoffs']): close(G(tensor(g['z']), **y, z2=tensor(g['z2']), crossover=c), g[f'img_mix{i}'], 5e-4)
+    g,_,draw = made
+    for i,c in enumerate(g['mix_cutoffs']):
+        want = g[f'img_mix{i}']
+        close(draw(z2=tensor(g['z2'])[:len(want)], crossover=c), want, 5e-4)
 
 @torch.no_grad()
 def test_golden_without_noise(made):
-    g,G,y = made
-    close(G(tensor(g['z']), **y, noise='off'), g['img_zero_noise_strength'], 5e-4)
+    g,G,draw = made
+    close(draw(noise='off'), g['img_zero_noise_strength'], 5e-4)
     still = deepcopy(G)
     for m in still.modules():
         if isinstance(m, NoiseInjection): m.strength.zero_()
-    close(still(tensor(g['z']), **y, noise='random'), g['img_zero_noise_strength'], 5e-4)
+    close(still(*draw.args, **draw.keywords, noise='random'), g['img_zero_noise_strength'], 5e-4)
 
 @torch.no_grad()
 def test_golden_average_of_w(made):
-    g,G,y = made
+    g,G,_ = made
     G = deepcopy(G).train()
-    G(tensor(g['z']), **y)
+    G(tensor(g['z']), tensor(g['label']) if G.num_classes else None)
     close(G.w_avg, g['w_avg_after_update_beta0.995'], 1e-6)
 
 # --- golden numbers of the discriminator and the losses
@@ -135,8 +138,6 @@ def case(request, judge):
     return dict(D=partial(D, labels=labels, alpha=alpha), R=R, params=params, mix=tensor(g['gp_eps']), real=shrink(tensor(g['d_in']), r), fake=shrink(tensor(g['gp_fake']), r),
                 **{k[5:]: tensor(v) for k,v in g.items() if k.startswith(f'lod{i}_')})
 
-def norms(loss, params): return torch.stack([torch.zeros(()) if o is None else o.norm() for o in torch.autograd.grad(loss, params, allow_unused=True)])
-
 def test_golden_slopes_and_gradient_penalty(case):
     c = case
     x = (c['real'] + (c['fake']-c['real'])*c['mix']).requires_grad_()
@@ -162,12 +163,39 @@ def test_golden_losses(case):
     close(wgan.generator_loss(c['D'], c['fake']), c['g_loss_wgan'], 1e-5, 1e-3)
     close(nonsat.generator_loss(c['D'], c['fake']), c['g_loss_nonsat'], 0., 1e-3)
 
-def test_transposed_kernels_of_files_from_128_pixels_on():
-    "The rule by which the golden files' fused layers are read: sum of four shifts of a (in, out) kernel, stride 2"
-    torch.manual_seed(0)
-    x,w = torch.randn(2, 5, 4, 4),torch.randn(5, 7, 3, 3)
+def their_doubling(x, w):
+    "How the library of the golden files doubles and convolves from 128 pixels on: sum of four shifts of an (out, in) kernel, transposed, stride 2"
     shifts = sum(F.pad(w, (i, 1-i, j, 1-j)) for i in (0,1) for j in (0,1))
-    close(F.conv_transpose2d(x, shifts, stride=2, padding=1), upsample_conv2d(x, w.transpose(0, 1).flip(2, 3)), 1e-5)
+    return F.conv_transpose2d(x, shifts.transpose(0, 1), stride=2, padding=1)
+
+def test_transposed_kernels_of_files_from_128_pixels_on():
+    "The rule by which the golden files' fused layers are read: turned around, with the channels where they are"
+    torch.manual_seed(0)
+    x,w = torch.randn(2, 5, 4, 4),torch.randn(7, 5, 3, 3)
+    close(their_doubling(x, w), upsample_conv2d(x, w.flip(2, 3)), 1e-5)
+
+@pytest.mark.parametrize('kwargs', (dict(fmap_max=4), dict(fmap_max=16), dict(fmap_max=16, num_classes=3)), ids=('square', 'halved', 'labels'))
+@torch.no_grad()
+def test_a_file_of_256_pixels_is_read(kwargs, monkeypatch):
+    "A file of our own numbers: it is read back, and their kernels doubled their way draw what ours draw"
+    G = generator(256, **{**dict(fmap_base=1024, latent_dim=4, mapping_layers=2), **kwargs})
+    for m in G.modules():
+        if isinstance(m, NoiseInjection): m.noise.normal_()
+    g = style_file(G)
+    read = golden_style_generator(g).state_dict()
+    assert G.state_dict().keys()==read.keys() and all(torch.equal(v, read[k]) for k,v in G.state_dict().items())
+    kernels = {r: tensor(g[f'G.synthesis.layer{2*i}.weight'])*G.blocks[str(r)].conv0.c for i,r in enumerate(G.resolutions) if r>=128}
+    assert list(kernels)==[128,256]
+    args = (torch.randn(2, 4), torch.tensor([0, 2]) if G.num_classes else None)
+    ours,asked = G(*args),[]
+    def theirs_from_128_on(x, w):
+        r = 2*x.shape[-1]
+        if r not in kernels: return upsample_conv2d(x, w)
+        asked.append(r)
+        return their_doubling(x, kernels[r])
+    monkeypatch.setattr(style, 'upsample_conv2d', theirs_from_128_on)
+    close(G(*args), ours, 1e-4)
+    assert asked==[128,256]
 
 # --- sizes
 
@@ -344,7 +372,7 @@ def test_one_crossover_for_each_training_batch(monkeypatch, z, r, layers):
     monkeypatch.setattr(StyleGenerator, 'mix', lambda self, w, w2, c: seen.append(c) or mix(self, w, w2, c))
     n = 600
     with torch.no_grad():
-        for _ in range(n): G._while_training(G.mapping(z[:1]), None, layers, torch.randn)
+        for _ in range(n): G._style(z[:1], None, layers, torch.randn)
         cuts = np.bincount(seen, minlength=layers)
         assert len(cuts)==layers and cuts[0]==0
         assert len(seen)/n==pytest.approx(.9, abs=.04) and (np.abs(cuts[1:]/n-.9/(layers-1))<.06).all()
@@ -408,7 +436,7 @@ def test_a_label_chooses_the_score():
     D,x = StyleDiscriminator(8, **tiny, num_classes=3),torch.randn(4, 3, 8, 8)
     scores = torch.stack([D(x, [k]*4) for k in range(3)], 1)
     close(scores, D.outputs(x)); close(D(x, [2,0,1,1]), scores[range(4), [2,0,1,1]]); close(D(x, F.one_hot(tensor([2,0,1,1])).float()), scores[range(4), [2,0,1,1]])
-    assert D.scores_and_logits is None and D.config['num_classes']==3
+    assert not D.tells_classes and D.config['num_classes']==D.num_classes==3
     with pytest.raises(ValueError, match='takes labels'): D(x)
     with pytest.raises(ValueError, match='takes no labels'): StyleDiscriminator(8, **tiny)(x, [0]*4)
 
@@ -494,7 +522,7 @@ def test_sampling_knows_truncation(G):
 
 def test_configurations_one_step_at_a_time():
     made = {c: style_config(c) for c in 'ABCDEF'}
-    assert made['A']==dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp', schedule='official')
+    assert made['A']==dict(generator=Generator, discriminator=Discriminator, loss='wgan-gp:full', schedule='official')
     configs = {c: a['generator'](8, **tiny).config for c,a in made.items() if c!='A'}
     assert configs['F']==StyleGenerator(8, **tiny).config
     changed = [{k for k in configs[a] if configs[a][k]!=configs[b][k]} for a,b in zip('BCDE', 'CDEF')]
@@ -506,6 +534,52 @@ def test_configurations_take_other_arguments():
     assert (a['resolution'], a['loss'], a['latent_dim'])==(64, 'wgan-gp', 7) and 'resolution' not in style_config('F')
     assert style_config('F', generator=partial(StyleGenerator, noise=False))['generator'](8, **tiny).config['noise'] is False
     assert GrowthSchedule.named(style_config('F')['schedule'], 1024)(0).resolution==8
+
+# Both columns of table 1, as published for 1024x1024 on eight GPUs: loss, first side, kimg, the highest learning rate
+wgan,r1 = WGANGP(full_resolution=1024),NonSaturating(full_resolution=1024)
+columns = {'ffhq':     dict(A=(wgan, 4, 12000, .002), **{c:(r1, 8, 25000, .003) for c in 'BCDEF'}),
+           'celebahq': dict(A=(wgan, 4, 12000, .002), **{c:(wgan, 8, 25000, .002) for c in 'BCDEF'})}
+
+@pytest.mark.parametrize('column', columns)
+@pytest.mark.parametrize('config', 'ABCDEF')
+def test_both_columns(column, config):
+    made = style_config(config, 1024, column, gpus=8)
+    s,(loss,first,kimg,rate) = made['schedule'],columns[column][config]
+    assert made['loss']==loss and made['resolution']==1024
+    assert (s.start_resolution, s.total_images, max(s.learning_rate.values()))==(first, 1000*kimg, rate)
+    assert s(10**9).batch_size==32 and s(0)[2:4]==((512,.001) if config=='A' else (256,.001))
+    # all else is the preset's
+    base = preset('official' if config=='A' else 'stylegan', 1024, gpus=8)
+    own = ('generator','discriminator','resolution','loss','schedule')
+    assert {k:v for k,v in made.items() if k not in own}=={k:v for k,v in base.items() if k not in own}
+    same = lambda s: (s.batch_size, s.fade_kimg, s.stabilize_kimg)
+    assert same(s)==same(base['schedule'])
+    assert [min(o, .002) for o in base['schedule'].learning_rate.values()]==[min(o, .002) for o in s.learning_rate.values()]
+
+@pytest.mark.parametrize('gpus', [1,2,4,8])
+@pytest.mark.parametrize('resolution', [64, 256, 512])
+def test_wgan_gp_rows_never_pass_the_cap(gpus, resolution):
+    for config,column in [('A','ffhq'), *((c,'celebahq') for c in 'ABCDEF')]:
+        s = style_config(config, resolution, column, gpus)['schedule']
+        base = preset('official' if config=='A' else 'stylegan', resolution, gpus)['schedule']
+        assert s.learning_rate=={r:min(v, .002) for r,v in base.learning_rate.items()} and s.resolution==resolution
+    assert style_config('F', resolution, gpus=gpus)['schedule']==preset('stylegan', resolution, gpus)['schedule']
+
+def test_a_configuration_with_a_schedule_of_ones_own_has_only_networks_and_loss():
+    own = GrowthSchedule(16, fade_kimg=1, stabilize_kimg=1)
+    for kw in (dict(schedule='minutes'), dict(resolution=16, schedule='minutes'), dict(schedule=own)):
+        for column,loss in (('ffhq','non-saturating'), ('celebahq','wgan-gp:full')):
+            made = style_config('F', column=column, **kw)
+            assert made.keys()=={'generator','discriminator','loss','schedule', *kw.keys()} and made['loss']==loss
+        assert style_config('A', **kw)['loss']=='wgan-gp:full'
+    assert style_config('A', 64, loss='wgan-gp')['loss']=='wgan-gp', 'what is given wins'
+    assert style_config('F', 64, latent_dim=9, mirror=False)['latent_dim']==9
+
+def test_configuration_a_is_measured_at_full_size():
+    images = np.random.default_rng(0).integers(0, 256, (32, 3, 16, 16), dtype=np.uint8)
+    schedule = GrowthSchedule(16, stabilize_kimg=.016, fade_kimg=.016, batch_size=8)
+    make = lambda *o, **kw: progressive_learner(images, **style_config(*o, schedule=schedule, latent_dim=6, **tiny, **kw), device='cpu').gan_loss
+    assert make('A')==make('B', None, 'celebahq')==WGANGP(full_resolution=16) and make('A', loss='wgan-gp')==WGANGP()
 
 def test_a_configuration_becomes_a_learner():
     images = np.random.default_rng(0).integers(0, 256, (32, 3, 16, 16), dtype=np.uint8)
@@ -526,6 +600,9 @@ def test_a_configuration_becomes_a_learner():
     (lambda G,z: G(z, psi=.7, psi_cutoff=-1), 'counted from the first, got -1'),
     (lambda G,z: StyleGenerator(16, mixing=1.5), 'from 0 to 1, got 1.5'), (lambda G,z: StyleGenerator(16, styles=False), 'nothing would depend on z'),
     (lambda G,z: StyleGenerator(12), 'power of two'),
-    (lambda G,z: style_config('G'), "one of A, B, C, D, E, F, got 'G'"), (lambda G,z: style_config('AB'), "got 'AB'"), (lambda G,z: style_config(''), "got ''")])
+    (lambda G,z: style_config('G'), "one of A, B, C, D, E, F, got 'G'"), (lambda G,z: style_config('AB'), "got 'AB'"), (lambda G,z: style_config(''), "got ''"),
+    (lambda G,z: style_config('F', 64, 'lsun'), "'ffhq' or 'celebahq', got 'lsun'"), (lambda G,z: style_config('F', 64, gpus=3), r'\[1, 2, 4, 8\], got 3'),
+    (lambda G,z: style_config('F', column='celebahq'), 'give the resolution='), (lambda G,z: style_config('F', gpus=8), 'give the resolution='),
+    (lambda G,z: style_config('F', 64, gpus=8, schedule='minutes'), 'leave one out'), (lambda G,z: style_config('A', mixing=.5), 'has no mixing')])
 def test_errors(G, z, call, says):
     with pytest.raises(ValueError, match=says): call(G, z)

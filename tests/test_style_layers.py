@@ -1,13 +1,12 @@
 "The layers of the style-based generator against numbers of an independent implementation, and against identities."
 import pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
+from helpers import close, count
 from progrow.fade_in import downsample, upsample
 from progrow.networks import leaky_relu
 from progrow.pixelnorm import pixel_norm
 from progrow.style_layers import AdaIN, MappingNetwork, NoiseInjection, adain, blur
 
-def close(a, b, atol=1e-6, rtol=0.): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), atol=atol, rtol=rtol)
-def count(m): return sum(p.numel() for p in m.parameters())
 def rand(*shape, dtype=torch.float32): return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
 def norm(x, eps=1e-8):
     "Instance norm, written out"

@@ -13,6 +13,8 @@ from progrow.metrics import evaluate
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator, StyleGenerator, style_config
 from progrow.train import fit_progressive, progressive_learner, resume_run, sample_images
+from helpers import same
+from runs import SaveAt, fit, left, weights
 
 # 12 steps: 4 at 8x8, 4 of fade and 4 of rest at 16x16
 brief = GrowthSchedule(16, start_resolution=8, stabilize_kimg=.016, fade_kimg=.016, batch_size=4, learning_rate=.002)
@@ -24,23 +26,11 @@ def make(config='F', labels=False, **kwargs):
     images = ImagePyramid(pictures, np.arange(64)%3 if labels else None)
     return progressive_learner(images, conditional=labels, **style_config(config, **{**small, 'schedule':brief, **kwargs}))
 
-def fit(learn, *args, **kwargs):
-    with learn.no_bar(), learn.no_logging(): learn.fit(*args, **kwargs)
-    return learn
-
 def strengthen(net, to=1.):
     "Noise that is seen; at the beginning it has no strength"
     for k,p in net.named_parameters():
         if k.endswith('noise.strength'): p.data.fill_(to)
     return net
-
-def left(learn):
-    "All that a run has come to, by name: weights, buffers, Adam's state, the losses of every step"
-    adam = {f'adam.{n}.{k}':v for n,p in learn.model.named_parameters() for k,v in learn.opt.opt.state.get(p, {}).items()}
-    losses = torch.tensor([r[2:] for r in learn.history.rows], dtype=torch.float64)
-    return {k:v.detach().clone() for k,v in {**learn.model.state_dict(), **adam, 'losses':losses}.items() if isinstance(v, torch.Tensor)}
-
-def same(a, b): return a.keys()==b.keys() and all(torch.equal(a[k].nan_to_num(7), b[k].nan_to_num(7)) for k in a)
 
 # --- what either of two processes does, and what one does alone for comparison
 
@@ -65,27 +55,16 @@ if __name__=='__main__':
 @pytest.mark.parametrize('config', 'ABCDEF')
 def test_every_configuration_trains_and_grows_from_8(config):
     learn = make(config)
-    before = left_of(learn)
+    before = weights(learn)
     fit(learn)
-    after = left_of(learn)
+    after = weights(learn)
     assert [r[1] for r in learn.history.rows]==[8]*4+[16]*8 and learn.skipped==0
     assert all(v.isfinite().all() for v in after.values()) and learn.sample(3).shape==(3, 3, 16, 16)
     still = {k for k in before if torch.equal(before[k], after[k])}
     assert all('4' in k.split('.') and ('to_rgb' in k or 'from_rgb' in k) or k.endswith('.noise.noise') for k in still), still # never seen at 4x4
     assert isinstance(learn.model.generator, StyleGenerator)==(config>'A') and learn.gan_loss.__class__.__name__==('WGANGP' if config=='A' else 'NonSaturating')
 
-def left_of(learn): return {k:v.clone() for k,v in learn.model.state_dict().items() if isinstance(v, torch.Tensor)}
-
 # --- going on through files, to the last bit
-
-class SaveAt(Callback):
-    "Save between two steps"
-    order = 95
-    def __init__(self, folder, at): self.folder,self.at = folder,at
-    def after_batch(self):
-        if self.iter+1<self.n_iter: self.after_epoch()
-    def after_epoch(self):
-        if self.images_seen in self.at: self.learn.save_checkpoint(self.folder, keep=100)
 
 variants = {'B':dict(config='B'), 'F':dict(), 'lazy R1':dict(loss='non-saturating:r1=1,r1_every=3'), 'labels, bf16':dict(labels=True, precision='bf16'), 'fp16':dict(precision='fp16')}
 
@@ -181,9 +160,9 @@ def test_a_seed_draws_the_same_pictures_however_many(learned):
 def test_drawing_with_a_generator_that_trains_leaves_it_as_it_was():
     learn = make()
     G = learn.model.generator
-    before = left_of(learn)
+    before = weights(learn)
     assert torch.equal(sample_images(G, 4), sample_images(G, 4)) and G.training and G.mapping.training
-    after = left_of(learn)
+    after = weights(learn)
     assert all(torch.equal(before[k], after[k]) for k in before)
     with pytest.raises(ValueError, match='noise must be'): sample_images(strengthen(G), 4, noise='loud')
     assert G.training
@@ -257,7 +236,7 @@ def test_step_after_step_without_a_finite_loss_stops_the_run():
     loss = Spoilt(10., 64); loss.until = 100
     learn = make(loss=loss)
     with pytest.raises(FloatingPointError, match='10 steps in a row'): fit(learn)
-    assert all(v.isfinite().all() for k,v in left_of(learn).items())
+    assert all(v.isfinite().all() for k,v in weights(learn).items())
 
 # --- classes
 
@@ -265,7 +244,7 @@ def test_a_label_chooses_the_score():
     learn = make(labels=True)
     G,D = learn.model.generator,learn.model.discriminator
     x,y = torch.randn(4, 3, 8, 8),torch.tensor([0,1,2,1])
-    critic = learn.critic(y, x)
+    critic = learn.critic(y)
     assert G.num_classes==D.num_classes==3 and not hasattr(critic, 'term') # no AC-GAN
     learn.state = learn.schedule.next_batch(0)
     scores = D.outputs(x)

@@ -1,14 +1,11 @@
 "The sliced Wasserstein distance against golden numbers, and its promises."
 import importlib.util, json, warnings
-from pathlib import Path
 import numpy as np, pytest, torch
-from scipy.ndimage import zoom
+from helpers import noise_set, random_bytes as images, root, smooth_set
 from progrow.swd import (laplacian_pyramid, normalize_descriptors, patch_corners, patches, random_directions, sliced_distance,
                              sliced_wasserstein, swd_floor, swd_published, swd_quick)
 
-def images(n, r=16, c=3, seed=0): return np.random.default_rng(seed).integers(0, 256, (n,c,r,r), dtype=np.uint8)
 fast = dict(n_patches=8, n_directions=16, n_repeats=1)
-root = Path(__file__).parent.parent
 
 # --- golden: the steps that draw nothing, and the whole within its spread
 def test_golden_pyramid(golden):
@@ -20,7 +17,9 @@ def test_golden_pyramid(golden):
 def test_golden_descriptors_and_distance(golden):
     g = golden('swd')
     a,b = (normalize_descriptors(torch.tensor(g[f'det_desc_{k}'])) for k in 'ab')
-    for d,k in ((a,'a'),(b,'b')): np.testing.assert_allclose(d.numpy(), g[f'det_final_{k}'], rtol=0, atol=1e-5)
+    for d,k in ((a,'a'),(b,'b')):
+        want = g[f'det_final_{k}'] # the subset holds its first rows
+        np.testing.assert_allclose(d[:len(want)].numpy(), want, rtol=0, atol=1e-5)
     assert sliced_distance(a, b, torch.tensor(g['det_dirs'])).item() == pytest.approx(float(g['det_sliced_seed11_4x32']), abs=1e-5)
 
 def test_golden_patches_are_ours(golden):
@@ -31,12 +30,7 @@ def test_golden_patches_are_ours(golden):
     nearest = torch.cdist(want, patches(level, every).transpose(2,3).flatten(1)).min(1).values
     assert nearest.max() < .5 # float noise of cdist; other patches differ by a hundred
 
-def noise(seed): return np.random.RandomState(seed).randint(0, 256, (512,3,64,64)).astype(np.uint8)
-def smooth(seed, shift=0, contrast=60):
-    r = np.random.RandomState(seed)
-    x = zoom(r.randn(512,3,4,4).astype(np.float32), (1,1,16,16), order=1, mode='nearest', grid_mode=True)*contrast+128+shift
-    return np.rint(x + (r.randn(512,3,64,64)*8).astype(np.float32)).clip(0, 255).astype(np.uint8)
-sets = dict(noise0=(noise,0), noise1=(noise,1), smooth0=(smooth,0), smooth_contrast=(smooth,3,0,30))
+sets = dict(noise0=(noise_set,0), noise1=(noise_set,1), smooth0=(smooth_set,0), smooth_contrast=(smooth_set,3,0,30))
 
 @pytest.mark.parametrize('pair', ['noise0__noise1', 'smooth0__smooth_contrast'])
 def test_golden_values(golden, pair):

@@ -13,7 +13,8 @@ from progrow.losses import NonSaturating, WGANGP, gradient_penalty
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
 from progrow.train import ProgressiveLearner, fit_progressive, load_generator, progressive_learner, sample_images, save_generator, step_seed
-from runs import StopAt, adam, fit, moved, noise, same, short, shorter, tiny, weights
+from helpers import same
+from runs import StopAt, adam, fit, moved, noise, short, shorter, tiny, weights
 
 @pytest.fixture(scope='module')
 def whole(): return fit(tiny()) # a run without a break

@@ -1,18 +1,12 @@
 "MS-SSIM and mode coverage against golden numbers and independent implementations, and their promises."
 import inspect, warnings
 import numpy as np, pytest, torch
-from scipy.ndimage import zoom
+from helpers import noise_set, random_bytes as images, smooth_set
 from scipy.signal import fftconvolve
 import progrow.variety
 from progrow.variety import (ModeCoverage, coverage_floor, gaussian_mean, gaussian_window, image_pairs, mode_coverage, ms_ssim, ms_ssim_pairs,
                              ms_ssim_weights, ssim_maps)
 
-def images(n, r=16, c=3, seed=0): return np.random.default_rng(seed).integers(0, 256, (n,c,r,r), dtype=np.uint8)
-def noise(seed): return np.random.RandomState(seed).randint(0, 256, (512,3,64,64)).astype(np.uint8)
-def smooth(seed, shift=0, contrast=60):
-    r = np.random.RandomState(seed)
-    x = zoom(r.randn(512,3,4,4).astype(np.float32), (1,1,16,16), order=1, mode='nearest', grid_mode=True)*contrast+128+shift
-    return np.rint(x + (r.randn(512,3,64,64)*8).astype(np.float32)).clip(0, 255).astype(np.uint8)
 
 # --- MS-SSIM: golden
 def test_golden_pairs(golden):
@@ -37,7 +31,7 @@ def test_golden_sizes(golden, r):
     # at 16 px the golden value itself carries the rounding of a float32 Fourier transform: see test_definition
     assert ms_ssim(x, consecutive=True) == pytest.approx(float(g[f'pairs{r}']), rel=2e-5 if r==16 else 1e-5)
 
-@pytest.mark.parametrize('name,draw', [('noise0',noise), ('smooth0',smooth)])
+@pytest.mark.parametrize('name,draw', [('noise0',noise_set), ('smooth0',smooth_set)])
 def test_golden_api(golden, name, draw):
     assert ms_ssim(draw(0), consecutive=True) == pytest.approx(float(golden('ms_ssim')[f'api_512_{name}']), rel=1e-5)
 
@@ -160,7 +154,7 @@ def test_complaints(args, error, says):
 
 def test_garbage_looks_varied():
     "What the measure cannot see: noise has more variety than anything drawn"
-    x = smooth(0)[:64,:,::2,::2]
+    x = smooth_set(0)[:64,:,::2,::2]
     assert ms_ssim(images(64, 32)) < ms_ssim(x//2+x[:1]//2) < 1
 
 # --- mode coverage

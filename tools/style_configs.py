@@ -28,7 +28,8 @@ def schedule(start, total_kimg):
     return GrowthSchedule(resolution, start, total_kimg=total_kimg, **pace)
 
 def learner(config, total_kimg, seed=0):
-    made = style_config(config, schedule=schedule(4 if config=='A' else 8, total_kimg), **sizes)
+    loss = 'wgan-gp:native' if config=='A' else 'non-saturating:full' # as these runs were made; published, A is measured at full size too
+    made = style_config(config, schedule=schedule(4 if config=='A' else 8, total_kimg), loss=loss, **sizes)
     return progressive_learner('avatars', **made, seed=seed)
 
 def flops(learn):

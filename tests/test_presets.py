@@ -1,0 +1,154 @@
+"What each name stands for, cell by cell, against the published tables (written out here, not read from the package)."
+import subprocess, sys
+import pytest
+from progrow.losses import LSGAN, NonSaturating, WGANGP
+from progrow.presets import named_presets, pick_loss, preset
+from progrow.schedule import GrowthSchedule
+
+sides = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+# The papers, their appendices and the released code: minibatch and learning rate (in thousandths) at each side, from 4 to 1024
+batches = {
+    ('paper',1):    (16, 16, 16, 16, 16, 16, 14, 6, 3),
+    ('official',1): (128, 128, 128, 64, 32, 16, 8, 4, 4),
+    ('official',2): (256, 256, 128, 64, 32, 16, 8, 8, 8),
+    ('official',4): (512, 256, 128, 64, 32, 16, 16, 16, 16),
+    ('official',8): (512, 256, 128, 64, 32, 32, 32, 32, 32),
+    ('stylegan',1): (None, 128, 128, 64, 32, 16, 8, 4, 4),
+    ('stylegan',2): (None, 256, 128, 64, 32, 16, 8, 8, 8),
+    ('stylegan',4): (None, 256, 128, 64, 32, 16, 16, 16, 16),
+    ('stylegan',8): (None, 256, 128, 64, 32, 32, 32, 32, 32)}
+style_rates = (None, 1, 1, 1, 1, 1.5, 2, 3, 3)
+rates = {
+    ('paper',1):    (1, 1, 1, 1, 1, 1, 1, 1, 1),
+    ('official',1): (1, 1, 1, 1, 1, 1, 1, 1, 1.5),
+    ('official',2): (1, 1, 1, 1, 1, 1, 1, 1.5, 2),
+    ('official',4): (1, 1, 1, 1, 1, 1, 1.5, 2, 3),
+    ('official',8): (1, 1, 1, 1, 1, 1.5, 2, 3, 3),
+    **{('stylegan',g):style_rates for g in (1,2,4,8)}}
+runs = { # first side, kimg per stay, kimg per fade, kimg in all, Adam's resets
+    'paper':    (4, 800, 800, 19000, 17),
+    'official': (4, 600, 600, 12000, 17),
+    'stylegan': (8, 600, 600, 25000, 15)}
+rest = { # what no schedule holds
+    'paper':    dict(latent_dim=512, fmap_base=8192, fmap_max=512, group_size=16, pool_before_activation=False,
+                     mirror=True, reset_optimizer=True, average_decay=.999),
+    'official': dict(latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
+                     mirror=True, reset_optimizer=True, average_decay=.999),
+    'stylegan': dict(latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
+                     mirror=True, reset_optimizer=True, average_kimg=10),
+    'minutes':  dict(latent_dim=64, fmap_base=256, fmap_max=64, group_size=4, pool_before_activation=True,
+                     mirror=False, reset_optimizer=True, average_kimg=2)}
+
+def at_each_side(schedule):
+    "The states while each side is trained on its own"
+    return {p.resolution:schedule(p.end-1) for p in schedule.phases if p.phase=='stabilize'}
+
+@pytest.mark.parametrize('name,gpus', batches)
+def test_batches_and_rates(name, gpus):
+    got = at_each_side(preset(name, gpus=gpus)['schedule'])
+    want = zip(sides, batches[name,gpus], rates[name,gpus])
+    assert {r:(s.batch_size, s.learning_rate) for r,s in got.items()} == {r:(b, pytest.approx(lr/1000)) for r,b,lr in want if b}
+
+@pytest.mark.parametrize('name,gpus', batches)
+def test_phases_and_totals(name, gpus):
+    s = preset(name, gpus=gpus)['schedule']
+    start,stay,fade,total,resets = runs[name]
+    assert s.total_images==1000*total and s.phases[0][:2]==('stabilize', start) and s.phases[-1][:2]==('stabilize', 1024)
+    for p in s.phases[:-1]: assert p.end-p.start==1000*(stay if p.phase=='stabilize' else fade)
+    assert len(s.state_changes())==resets
+
+@pytest.mark.parametrize('name', rest)
+@pytest.mark.parametrize('resolution', [16, 32, None])
+def test_everything_else(name, resolution):
+    p = preset(name, resolution)
+    assert {k:v for k,v in p.items() if k not in ('schedule','loss')}==rest[name]
+
+@pytest.mark.parametrize('name,gpus', batches)
+@pytest.mark.parametrize('resolution', [32, 256, 1024])
+def test_penalties_are_measured_at_the_size_that_the_run_ends_with(name, gpus, resolution):
+    p = preset(name, resolution, gpus)
+    want = NonSaturating(r1=10, full_resolution=resolution, r1_every=1) if name=='stylegan' else \
+        WGANGP(penalty=10, target=1, drift=.001, full_resolution=resolution)
+    assert p['loss']==want and p['schedule'].resolution==resolution
+
+def test_the_native_strength_of_the_published_penalties():
+    "A slope of 1 at 1024 is one of 256 at 4x4; R1's weight of 10 is one of 10/4^7 at 8x8"
+    torch = pytest.importorskip('torch')
+    w = torch.randn(3, 4, 4)
+    D = lambda x: (x*w[:,:x.shape[-1],:x.shape[-1]]*256/w.norm()).sum((1,2,3))
+    x,y = torch.randn(2, 6, 3, 4, 4)
+    terms = lambda loss: sum(loss.discriminator_terms(D, x, y))
+    assert terms(preset('paper')['loss']).item()==pytest.approx(terms(WGANGP(penalty=0)).item(), abs=1e-3)
+    v = torch.randn(3, 8, 8)
+    E = lambda x: (x*v).sum((1,2,3))
+    x,y = torch.randn(2, 6, 3, 8, 8)
+    official = sum(preset('stylegan')['loss'].discriminator_terms(E, x, y))
+    native = sum(NonSaturating(r1=10/4**7).discriminator_terms(E, x, y))
+    assert official.item()==pytest.approx(native.item(), rel=1e-5)
+
+def test_minutes_is_what_it_was():
+    p = preset('minutes')
+    assert p['schedule']==GrowthSchedule.named('minutes', 32) and p['loss']==WGANGP()
+    assert at_each_side(p['schedule'])[32][2:4]==(8, .004) and p['schedule'].total_images==48_000
+    assert preset('minutes', 64)['schedule']==GrowthSchedule.named('minutes', 64)
+
+def test_the_published_steps():
+    steps = lambda *o: preset(*o)['schedule'].steps(every=4)
+    assert steps('paper')==3_264_280 and steps('official')==1_354_672 and steps('official', None, 8)==277_728
+    assert steps('stylegan', None, 8)==717_968 and steps('stylegan')==4_895_300
+
+def test_averages_in_images():
+    from math import log
+    b = lambda r: at_each_side(preset('paper')['schedule'])[r].batch_size
+    half = lambda r: log(.5)/log(preset('paper')['average_decay'])*b(r)/1000
+    assert half(4)==pytest.approx(11.1, abs=.05) and half(1024)==pytest.approx(2.08, abs=.01)
+
+@pytest.mark.parametrize('name', named_presets)
+@pytest.mark.parametrize('resolution', [8, 32])
+def test_smaller_runs_are_those_of_the_schedule(name, resolution):
+    s = preset(name, resolution)['schedule']
+    assert s==GrowthSchedule.named(name, resolution)
+    if name in runs: assert s.total_images==1000*runs[name][3]
+
+def test_no_preset_remembers_what_a_caller_changed():
+    p = preset('official')
+    p.update(mirror=False)
+    p['loss'].target = 750.
+    assert preset('official')['mirror'] is True and preset('official')['loss']==WGANGP(full_resolution=1024)
+    assert named_presets['official']['mirror'] is True and preset('official')==preset('official')
+
+def test_exactly_one_average():
+    for name in named_presets: assert len({'average_decay','average_kimg'} & preset(name).keys())==1
+
+@pytest.mark.parametrize('args,says', [
+    (('progan',), 'no preset is named'), ((None,), 'paper, official, stylegan, minutes'), (('official', 64, 3), r'\[1, 2, 4, 8\], got 3'),
+    (('paper', 64, 2), r'\[1\], got 2'), (('minutes', 32, 8), r'\[1\], got 8'), (('official', 60), 'nearest is 64'),
+    (('official', 0), 'power of two'), (('stylegan', 4), 'start at 4 or below')])
+def test_complaints(args, says):
+    with pytest.raises(ValueError, match=says): preset(*args)
+
+# --- losses by name
+
+@pytest.mark.parametrize('text,want', [
+    ('wgan-gp', WGANGP()), ('lsgan', LSGAN()), ('non-saturating', NonSaturating(full_resolution=64)),
+    ('wgan-gp:full', WGANGP(full_resolution=64)), ('wgan-gp:native', WGANGP()), ('non-saturating:full', NonSaturating(full_resolution=64)),
+    ('non-saturating:native', NonSaturating()), ('wgan-gp:target=750,penalty=5', WGANGP(5., 750.)), ('wgan-gp: full , target=750', WGANGP(target=750., full_resolution=64)),
+    ('non-saturating:r1=1,r1_every=16', NonSaturating(1., 64, 16)), ('wgan-gp:full_resolution=128', WGANGP(full_resolution=128)), ('lsgan:noise=0', LSGAN(noise=0.))])
+def test_losses_by_name(text, want): assert pick_loss(text, 64)==want
+
+def test_a_loss_is_copied():
+    loss = LSGAN()
+    loss._d_hat = .25
+    got = pick_loss(loss, 64)
+    assert got is not loss and got==loss and got._d_hat==.25
+
+@pytest.mark.parametrize('text,says', [('hinge', 'wgan-gp, lsgan, non-saturating'), ('wgan-gp:lambda=10', 'penalty, target, drift'), ('wgan-gp:target=much', 'target=750'),
+    ('lsgan:full', 'expected options'), ('non-saturating:r1', 'full or native'), ('wgan-gp:Full', 'full or native')])
+def test_losses_that_are_not(text, says):
+    with pytest.raises(ValueError, match=says): pick_loss(text, 64)
+
+def test_imports_only_from_lower_numbers():
+    code = "import sys, progrow.presets; print(sorted(m[8:] for m in sys.modules if m.startswith('progrow.')), 'fastai' in sys.modules)"
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip()
+    assert out=="['losses', 'presets', 'schedule'] False"
