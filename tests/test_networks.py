@@ -4,10 +4,7 @@ import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
 from golden_files import there
 from golden_nets import golden_networks, growth
-<<<<<<< HEAD
-=======
 from helpers import close, count, shrink
->>>>>>> wing-f
 from progrow import fade_in, networks
 from progrow.equalized import EqualizedConv2d
 from progrow.data import ImagePyramid, pyramid_levels
