@@ -61,6 +61,11 @@ class ImagePyramid:
 # %% ../nbs/12_data.ipynb #21d9423a
 def sizes(r): return [2**i for i in range(2, r.bit_length())]
 
+def check_size(r):
+    "`r`, if it can be the size of pictures here"
+    if isinstance(r, (int,np.integer)) and r>=4 and not r&(r-1): return int(r)
+    raise ValueError(f"resolution={r!r} is not a power of two from 4 up: use 4, 8, 16, 32, 64, 128, 256, 512, 1024, …")
+
 def _level_problem(levels):
     "What is wrong with the arrays, or None"
     top = max(levels, default=0)
@@ -205,7 +210,7 @@ def digest(
 
 # %% ../nbs/12_data.ipynb #83bcd408
 def fill_levels(read, n, channels, resolution, top, folder=None, progress=None):
-    "Levels up to `top` of `n` pictures of `resolution`, and the numbers of those kept; `read(ids)` gives arrays, or None for one to leave out"
+    "Levels up to `top` of `n` pictures, and the numbers of those kept; `read(ids)` gives arrays, None to leave one out"
     levels = _empty_levels({r:(n,channels,r,r) for r in sizes(min(top, resolution))}, folder)
     kept,step = [],max(1, min(128, 2**24//(channels*resolution**2)))
     for lo in with_progress(range(0, n, step), n, progress):
@@ -242,6 +247,7 @@ def stored_levels(key, make, cache):
     levels = {int(o.stem): np.load(o, mmap_mode='r') for o in folder.glob('*.npy') if o.stem.isdigit()}
     return levels,json.loads((folder/'meta.json').read_text(encoding='utf-8'))
 
+# %% ../nbs/12_data.ipynb #2d2f9984
 def _close(folder, levels):
     "Flush the files, cut to the pictures kept, and let go of them: Windows renames and replaces no open file"
     for r in list(levels):
@@ -299,10 +305,10 @@ __getattr__ = moved('progrow.data', **dict.fromkeys(['avatars','glyphs','digits'
 
 # %% ../nbs/12_data.ipynb #00e7b5a8
 def image_pyramid(
-    source, # Folder; .zip, .npz or .npy file; uint8 array; `ImagePyramid`; name of a built-in set (a folder of that name: pass `Path('digits')`)
+    source, # Folder; .zip, .npz or .npy file; uint8 array; `ImagePyramid`; name of a built-in set (for a folder named so: `Path('digits')`)
     resolution:int=None, # Side of the largest level; None: the largest power of two that fits into the smallest picture, at most 1024
     image_channels:int=None, # 1 or 3 converts; None: 1 if all are grey, 3 if all are colour
-    labels=None, # 'folders': a class per sub-folder; one whole number per file, in the order of `.names` (sorted as text); None: the source's
+    labels=None, # 'folders': a class per sub-folder; one whole number per file in the order of `.names`; None: the source's
     on_error:str='raise', # 'skip' goes on without unreadable files and lists them in `.skipped`; `labels` still has one for each
     background:str='white', # What shows through transparent parts
     cache=True, # True: in `$PROGROW_CACHE` or `~/.cache/progrow`; a folder; or False: keep the levels in memory
@@ -325,11 +331,6 @@ def image_pyramid(
     return _with_labels(src, levels, meta, labels, classes)
 
 # %% ../nbs/12_data.ipynb #cd68cff7
-def check_size(r):
-    "`r`, if it can be the size of pictures here"
-    if isinstance(r, (int,np.integer)) and r>=4 and not r&(r-1): return int(r)
-    raise ValueError(f"resolution={r!r} is not a power of two from 4 up: use 4, 8, 16, 32, 64, 128, 256, 512, 1024, …")
-
 def _choice_problem(image_channels, on_error):
     if image_channels not in (None,1,3): return f"image_channels={image_channels!r}, expected 1 (grey), 3 (colour) or None"
     if on_error not in ('raise','skip'): return f"on_error={on_error!r}, expected 'raise' or 'skip'"

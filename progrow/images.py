@@ -283,7 +283,7 @@ def _webp(pic, blend, bits=8):
     "A Pillow image as a data URI: lossless for pixel pictures, else the smaller of lossless and quality 85"
     bufs,most = [],2**bits-1
     if bits<8 and not blend: pic = pic.point(lambda v: round(round(v*most/255)*255/most))
-    for kw in [dict(lossless=True, quality=100, method=6)] + [dict(quality=85)]*blend:
+    for kw in [dict(lossless=True), dict(quality=85)] if blend else [dict(lossless=True, quality=100, method=6)]:
         bufs.append(io.BytesIO())
         pic.save(bufs[-1], 'webp', **kw)
     return 'data:image/webp;base64,' + base64.b64encode(min((b.getvalue() for b in bufs), key=len)).decode()
@@ -292,7 +292,7 @@ def _webp(pic, blend, bits=8):
 class Frames:
     "A slider, or several, over pictures drawn beforehand, which needs no kernel: in Jupyter, in a page and offline"
     def __init__(self,
-        draw_or_frames, # A function of one value per slider, or the list of what it would return: figures, Pillow images, `show_images`, tensors
+        draw_or_frames, # A function of one value per slider, or a list of what it would return: figures, pictures, tensors
         values, # The stops; or a dict of several sliders, name -> stops, whose last changes fastest in a list of frames
         name:str='value', # Stands beside the slider; not used where `values` has names
         start=0, # Index of the stop shown first; -1 is the last; for several sliders also a dict, name -> index

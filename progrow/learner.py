@@ -293,7 +293,7 @@ def save_checkpoint(self:ProgressiveLearner,
         raise FloatingPointError("some weights are not finite, so this is not worth keeping: go back with learn.resume(folder)")
     return save_checkpoint(folder, self.images_seen, self.checkpoint(), keep)
 
-# %% ../nbs/42_learner.ipynb #dc884287
+# %% ../nbs/42_learner.ipynb #fe8a9667
 _to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they decide only about steps not yet taken
 
 def _split_settings(settings):

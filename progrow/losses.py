@@ -89,7 +89,6 @@ class Loss:
         "The terms of the critic's loss, each computed when it is asked for"
         raise NotImplementedError
 
-# %% ../nbs/31_losses.ipynb #e0105093
 @patch
 def discriminator_loss(self:Loss, D, real:Tensor, fake:Tensor, mix:Tensor|None=None) -> Tensor: # A number
     "All terms at once, to be made small by the critic"
@@ -182,8 +181,7 @@ def noise_strength(self:LSGAN) -> float: # From 0 to a quarter of `noise`
 def state_dict(self:LSGAN) -> dict: return {'d_hat':self.d_hat}
 @patch
 def load_state_dict(self:LSGAN, state:dict):
-    Loss.load_state_dict(self, state)
-    self._d_hat,self._seen = float(state['d_hat']),None
+    Loss.load_state_dict(self, state); self._d_hat,self._seen = float(state['d_hat']),None
 
 # %% ../nbs/31_losses.ipynb #8d780e25
 def r1_penalty(
@@ -232,8 +230,7 @@ def discriminator_terms(self:NonSaturating, D, real:Tensor, fake:Tensor, mix:Ten
 def state_dict(self:NonSaturating) -> dict: return {'r1_step':self._step} if self.r1_every>1 else {}
 @patch
 def load_state_dict(self:NonSaturating, state:dict):
-    Loss.load_state_dict(self, state)
-    self._step = int(state.get('r1_step', 0))
+    Loss.load_state_dict(self, state); self._step = int(state.get('r1_step', 0))
 
 # %% ../nbs/31_losses.ipynb #2e4e0c12
 class AuxiliaryClassifier(Critic):

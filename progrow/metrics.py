@@ -54,7 +54,7 @@ class Sides:
     def fake_features(self): return self._look(self.fake) # (n, d)
     def _look(self, pictures): return extract(self.network, pictures, progress=self.progress)
 
-# %% ../nbs/55_metrics.ipynb #f6c50ebc
+# %% ../nbs/55_metrics.ipynb #295abb0a
 @patch(as_prop=True)
 def fake_logits(self:Sides): # (n, classes)
     "What the network would call the generated pictures"
@@ -108,7 +108,7 @@ def _quick(s): return _swd(s, **swd_quick)
 @evaluator('ms-ssim', 'as reals')
 def _variety(s): return {'MS-SSIM':ms_ssim(s.fake, seed=s.seed)}
 
-# %% ../nbs/55_metrics.ipynb #957b2ee0
+# %% ../nbs/55_metrics.ipynb #eecaa891
 def _label(name, kind):
     "What a distance is called on the network of a name"
     if name=='FID': return {'FD':'FID', 'KD':'KID x1000', 'IS':'IS'}[kind]
@@ -133,9 +133,8 @@ def _nearness(s): return precision_recall(s.real_features, s.fake_features)._asd
 @evaluator('ppl', 'lower', needs_generator=True)
 def _path(s):
     how = {} if s.psi==1 else {'psi':s.psi}
-    classes = list(range(s.generator.num_classes)) or None
-    size = s.real.shape[-1]
-    return {'PPL':perceptual_path_length(s.generator, n=len(s.fake), seed=s.seed, labels=classes, resolution=size, **how)}
+    how.update(n=len(s.fake), seed=s.seed, resolution=s.real.shape[-1])
+    return {'PPL':perceptual_path_length(s.generator, labels=list(range(s.generator.num_classes)) or None, **how)}
 
 # %% ../nbs/55_metrics.ipynb #9f7ec1ac
 class Evaluation:
@@ -155,7 +154,7 @@ class Evaluation:
 
 def _metric(name): return Metric(*evaluators[name])
 
-# %% ../nbs/55_metrics.ipynb #0c1a1907
+# %% ../nbs/55_metrics.ipynb #f2d6d9ea
 @patch
 def __repr__(self:Evaluation):
     return ("{table}\n{generator}: {n} pictures of {resolution}x{resolution} against {n} reals, seed {seed}; "
@@ -169,7 +168,7 @@ def save(self:Evaluation,
     versions = {o:version(o) for o in ('progrow','torch','numpy')}
     return write_json(path, dict(settings=self.settings, values=self.values, floors=self.floors, versions=versions))
 
-# %% ../nbs/55_metrics.ipynb #ee8478db
+# %% ../nbs/55_metrics.ipynb #e2c64d2c
 def _problem(metrics, network):
     "What is wrong with the metrics asked for, or None"
     if odd := [m for m in metrics if m not in evaluators]:
@@ -225,7 +224,7 @@ def _draw(G, n, seed, psi, resolution, batch_size):
         torch.manual_seed(seed)
         return sample_images(G, n, seed, psi, resolution=resolution, batch_size=batch_size, **how)
 
-# %% ../nbs/55_metrics.ipynb #fd05f86f
+# %% ../nbs/55_metrics.ipynb #fa601dbc
 def _two_heaps(images, resolution, n, seed):
     "uint8 arrays of `n` pictures each, without a picture in common"
     n = min(n, len(images)//2)
@@ -249,13 +248,13 @@ def _floor(name, sides, known, cache):
 
 # %% ../nbs/55_metrics.ipynb #46ad5b0b
 class MetricsCallback(Callback):
-    "Judge the averaged generator during training, at the resolution where the run stands, from 8x8 on, while nothing fades"
+    "Judge the averaged generator during training, at the resolution of the run, from 8x8 on, while nothing fades"
     order,name = 59,'run_metrics' # after the strip; fastai's `metrics` are something else
     def __init__(self,
         metrics=('swd-quick',), # Names in `evaluators`
         n:int=1024, # Pictures on each side
         network=None, # See `evaluate`
-        every_kimg:float|None=None, # Thousands of images from one judgement to the next; None: at the end of each resolution
+        every_kimg:float|None=None, # Thousands of images between judgements; None: at the end of each resolution
         path=None # A file that gets a line of JSON each time
     ):
         self.metrics,self.n,self.network,self.every_kimg,self.path = metrics,n,network,every_kimg,path
@@ -286,10 +285,11 @@ def after_epoch(self:MetricsCallback):
     if self.path:
         with open(self.path, 'a') as f: f.write(json.dumps(self.rows[-1])+'\n')
 
-# %% ../nbs/55_metrics.ipynb #3cc7b734
+# %% ../nbs/55_metrics.ipynb #d818b39f
 @patch
 def table(self:MetricsCallback)->pd.DataFrame: # A row per judgement and number
     "What was found so far"
     def row(r, metric, label, value):
-        return dict(kimg=r['kimg'], resolution=r['resolution'], metric=label, value=value, floor=r['floors'][metric].get(label))
+        floor = r['floors'][metric].get(label)
+        return dict(kimg=r['kimg'], resolution=r['resolution'], metric=label, value=value, floor=floor)
     return pd.DataFrame([row(r, m, k, v) for r in self.rows for m,d in r['values'].items() for k,v in d.items()])

@@ -287,7 +287,6 @@ class Discriminator(GrowingDiscriminator):
     ):
         super().__init__(resolution=resolution, image_channels=image_channels, fmap_base=fmap_base, fmap_max=fmap_max,
                          num_classes=num_classes, group_size=group_size, pool_before_activation=pool_before_activation)
-        self.tells_classes = num_classes>0
         block = partial(DiscriminatorBlock, pool_before_activation=pool_before_activation)
         self.add_levels(fmap_base, fmap_max, block, 1+num_classes)
 
@@ -311,6 +310,9 @@ def forward(self:Discriminator,
 )->Tensor: # (n,) scores, higher for pictures that look real
     "Judge pictures"
     return self.scores_and_logits(images, alpha, noise)[0]
+
+@patch(as_prop=True)
+def tells_classes(self:Discriminator) -> bool: return self.num_classes>0
 
 # %% ../nbs/24_networks.ipynb #556059d2
 _questions = 'config','resolution','resolutions','image_channels','num_classes','latent_dim','group_size'

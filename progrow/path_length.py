@@ -29,7 +29,7 @@ def slerp(
     b:Tensor, # (..., d) where it ends
     t # How much of the way is done: 0 to 1, a number or (..., 1)
 )->Tensor: # (..., d), of length 1
-    "Spherical interpolation: a point of the shorter arc from `a` to `b` (StyleGAN, section 4.1). `ValueError` where there is none"
+    "A point of the shorter arc from `a` to `b` (StyleGAN, section 4.1). `ValueError` where there is none"
     if problem := _arc_problem(a, b): raise ValueError(problem)
     a,b = (o/o.norm(dim=-1, keepdim=True) for o in (a, b))
     cos = (a*b).sum(-1, keepdim=True)
@@ -42,7 +42,7 @@ def slerp(
 def pixel_distance(
     a:Tensor, b:Tensor # (n, c, h, w) pictures each, floats
 )->Tensor: # (n,) mean over the numbers of a picture of the squared difference
-    "The plainest distance between pictures. Published path lengths are made with LPIPS: do not compare them with one in pixels"
+    "The plainest distance between pictures. Published path lengths are made with LPIPS and cannot be compared with it"
     return (a-b).square().flatten(1).mean(1)
 
 # %% ../nbs/54_path_length.ipynb #cce7bf8a
@@ -50,12 +50,13 @@ def _pictures_problem(x, face_crop):
     "What is wrong with pictures to compare, or None"
     if x.ndim!=4 or not x.is_floating_point():
         return f"expected float pictures (n, c, h, w) in [-1,1], got {tuple(x.shape)} of {x.dtype}"
-    if bad := int((~x.isfinite()).sum()): return f"{bad} of {x.numel()} values are NaN or infinite: the generator has diverged"
+    if bad := int((~x.isfinite()).sum()):
+        return f"{bad} of {x.numel()} values are NaN or infinite: the generator has diverged"
     h,w = x.shape[-2:]
     if face_crop and min(h, w)<8:
         return f"the face crop counts in eighths, and a picture of {h}x{w} has none: leave face_crop=False"
 
-# %% ../nbs/54_path_length.ipynb #7d8286a7
+# %% ../nbs/54_path_length.ipynb #58e36922
 def prepare_images(
     x:Tensor, # (n, c, h, w) pictures, about in [-1, 1]
     face_crop:bool=False, # Keep rows 3/8 to 7/8 and columns 2/8 to 6/8: for faces aligned as in FFHQ and CelebA-HQ
@@ -121,14 +122,16 @@ def _steadily(generator, device):
 def _problem(generator, space, sampling, n, epsilon, labels, like):
     "What is wrong with the arguments of `path_lengths`, or None"
     kind = type(generator).__name__
-    if space not in ('z','w'): return f"space={space!r}: take 'z' (arcs) or 'w' (straight lines after the mapping network)"
+    if space not in ('z','w'):
+        return f"space={space!r}: take 'z' (arcs) or 'w' (straight lines after the mapping network)"
     if sampling not in ('full','end'):
         return f"sampling={sampling!r}: take 'full' (anywhere on the way) or 'end' (where it begins)"
     if space=='w' and not styled(generator):
         return f"space='w' is for style generators, and this {kind} has no mapping network: take space='z'"
     if n<1 or not epsilon>0: return f"n and epsilon must be above 0, got n={n}, epsilon={epsilon}"
     if like.dtype in (torch.half, torch.bfloat16):
-        return f"this generator computes in {like.dtype}, whose rounding is larger than the step: measure generator.float()"
+        return (f"this generator computes in {like.dtype}, whose rounding is larger than the step: "
+                "measure generator.float()")
     if labels is not None and not len(labels):
         return "labels is empty: give the labels to draw from, for example those of the data set"
 
@@ -142,10 +145,11 @@ def _latent_dim(generator):
 def _lengths_problem(d, n):
     "What is wrong with the distances of `n` pairs, or None"
     if d.numel()!=n:
-        return f"the distance gave shape {tuple(d.shape)} for {n} pairs: it must give one number for each, not their mean"
+        return (f"the distance gave shape {tuple(d.shape)} for {n} pairs: "
+                "it must give one number for each, not their mean")
     if bad := int((~d.isfinite()).sum()): return f"the distance gave NaN or infinity for {bad} of {len(d)} pairs"
 
-# %% ../nbs/54_path_length.ipynb #772232ba
+# %% ../nbs/54_path_length.ipynb #ff22305a
 def _lengths(generator, space, way, epsilon, distance, face_crop, pixel_range, seed, like, options):
     "The lengths of one batch"
     *place,labels = way
@@ -163,7 +167,7 @@ def _lengths(generator, space, way, epsilon, distance, face_crop, pixel_range, s
 @torch.no_grad()
 def path_lengths(
     generator, # `G(z)` or `G(z, labels)` -> pictures in [-1, 1]; for space 'w' also `G.mapping(...)` -> w, and `G(w=w)`
-    space:str='z', # 'z': arcs between latent vectors; 'w': straight lines between what the mapping network makes of them
+    space:str='z', # 'z': arcs between latent vectors; 'w': straight lines between what the mapping makes of them
     sampling:str='full', # 'full': anywhere on a way; 'end': where it begins
     n:int=10_000, # Pairs of pictures; 100,000 in the paper
     epsilon:float=1e-4, # Size of a step, as a part of the way
@@ -207,7 +211,7 @@ def perceptual_path_length(
     distance=None, # `distance(a, b)` -> (n,); None: `lpips_vgg16()`, which published values are made with
     **settings # More settings of `path_lengths`; what it does not know goes to the generator
 )->float: # Lower is smoother; 0 where nothing moves
-    "Mean squared speed of the picture along ways through latent space, without the 1 % at each end (StyleGAN, section 4.1)"
+    "Mean squared speed of the picture in latent space, without the 1 % at each end (StyleGAN, section 4.1)"
     return trimmed_mean(path_lengths(generator, space, sampling, n, epsilon, distance, **settings))
 
 # %% ../nbs/54_path_length.ipynb #e5e9a3c9
@@ -223,7 +227,7 @@ class FeatureDistance(nn.Module):
         a,b = (F.normalize(self.network(o), dim=1, eps=1e-10) for o in (a, b))
         return (a-b).square().sum(1).view(len(a), -1).mean(1)
 
-# %% ../nbs/54_path_length.ipynb #2540f751
+# %% ../nbs/54_path_length.ipynb #62e23e2b
 class _LPIPS(nn.Module):
     "`lpips.LPIPS` with a number for each pair, and a sentence for pictures that are too small for it"
     def __init__(self, net):
@@ -231,8 +235,9 @@ class _LPIPS(nn.Module):
         self.net = net
     def forward(self, a:Tensor, b:Tensor)->Tensor: # (n, 1 or 3, h, w) each, in [-1, 1] -> (n,)
         h,w = a.shape[-2:]
-        if min(h, w)<16: raise ValueError(f"VGG16 halves a picture four times, and {h}x{w} is too small: LPIPS needs 16x16 or more; "
-                                          "take another distance, such as pixel_distance")
+        if min(h, w)<16:
+            raise ValueError(f"VGG16 halves a picture four times, and {h}x{w} is too small: LPIPS needs 16x16 or more; "
+                             "take another distance, such as pixel_distance")
         return self.net(a, b).flatten()
 
 # %% ../nbs/54_path_length.ipynb #e06a3839
@@ -241,13 +246,14 @@ _instead = "Or take another distance, such as pixel_distance, which needs no fil
 def lpips_vgg16(
     path=None # torchvision's VGG16 weights (vgg16-397923af.pth); None: PyTorch's download folder, filled if need be
 )->nn.Module: # `distance(a, b)` -> (n,) of pictures in [-1, 1], 16 pixels or more
-    "The LPIPS of the literature, with VGG16. Raises `ImportError` or `FileNotFoundError` that say what to install, or where to put a file"
+    "The LPIPS of the literature, with VGG16. `ImportError` or `FileNotFoundError` say what to install or to fetch"
     url = VGG16_Weights.IMAGENET1K_V1.url # torch's file names end in the first 8 digits of their SHA-256
     find = partial(weights_file, url, url[-12:-4], path, instead=_instead)
     file = find() if path else None
     try: from lpips import LPIPS
     except ImportError as e:
-        raise ImportError(f"LPIPS comes in a package that is not installed: pip install 'progrow[metrics]'. {_instead}") from e
+        ask = "LPIPS comes in a package that is not installed: pip install 'progrow[metrics]'"
+        raise ImportError(f"{ask}. {_instead}") from e
     saved = torch.load(file or find(), map_location='cpu', weights_only=True)
     with torch.random.fork_rng([]), warnings.catch_warnings():
         warnings.simplefilter('ignore') # torchvision's, about how lpips calls it

@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['Players']
 
-# %% ../nbs/34_players.ipynb #69691cf8
+# %% ../nbs/34_players.ipynb #2bbdb038
 from contextlib import contextmanager
 from functools import partial
 import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
-from .losses import AuxiliaryClassifier, Loss
+from .losses import AuxiliaryClassifier, Critic, Loss
 from .precision import Precision
 from .processes import Processes, alone
 
-# %% ../nbs/34_players.ipynb #75c6fd25
+# %% ../nbs/34_players.ipynb #da6856c7
 class Players:
     "A generator and a critic who play against each other"
     def __init__(self,
@@ -34,7 +34,7 @@ class Players:
         "This process's part, in whole stddev groups"
         return self.processes.share(x, self.discriminator.group_size)
 
-# %% ../nbs/34_players.ipynb #75a66eb4
+# %% ../nbs/34_players.ipynb #98594278
 def _given(labels): return () if labels is None else (labels,)
 
 @patch
@@ -55,7 +55,7 @@ def draw(self:Players,
 def _randn(self:Players, n, *size, **kwargs):
     return self.processes.randn(n, *size, group_size=self.discriminator.group_size, **kwargs)
 
-# %% ../nbs/34_players.ipynb #db06ebab
+# %% ../nbs/34_players.ipynb #f1322554
 @patch
 def _scored(self:Players, method, alpha, images, *labels):
     "Call the critic in the precision of the run; what comes out is float32"
@@ -69,15 +69,12 @@ def critic(self:Players,
     labels=None # Of the pictures that it will be shown
 ): # From (n, c, r, r) images to (n,) scores; what a `Loss` takes
     "The critic as a loss sees it; with labels, one that notes whether it tells the classes"
-    D = self.discriminator
-    tells = labels is not None and D.tells_classes
-    judge = partial(self._scored, D.scores_and_logits, alpha) if tells else partial(_judge, self, alpha, labels)
-    judge.slope_scale = self.precision.slope_scale
-    return AuxiliaryClassifier(judge, labels) if tells else judge
+    D,scale = self.discriminator,self.precision.slope_scale # for the slope inside a penalty, in half precision
+    if labels is not None and D.tells_classes:
+        return AuxiliaryClassifier(partial(self._scored, D.scores_and_logits, alpha), labels, slope_scale=scale)
+    return Critic(lambda images: self._scored(D, alpha, images, *_given(labels)), scale)
 
-def _judge(players, alpha, labels, images): return players._scored(players.discriminator, alpha, images, *_given(labels))
-
-# %% ../nbs/34_players.ipynb #c8515b07
+# %% ../nbs/34_players.ipynb #dcea5e8f
 @patch
 def critic_terms(self:Players,
     real:Tensor, # (n, c, r, r) in [-1, 1]: this process's part of the batch
@@ -95,7 +92,7 @@ def _with_classes(term, critic):
     "Add the cross-entropies that the critic has noted"
     return term + critic.term() if isinstance(critic, AuxiliaryClassifier) else term
 
-# %% ../nbs/34_players.ipynb #56b4e18c
+# %% ../nbs/34_players.ipynb #fb9c839d
 @patch
 def generator_term(self:Players,
     n:int, # Images of the whole batch
@@ -115,7 +112,7 @@ def critic_frozen(self:Players):
     try: yield
     finally: self.discriminator.requires_grad_(True)
 
-# %% ../nbs/34_players.ipynb #83a59e08
+# %% ../nbs/34_players.ipynb #13fc3842
 @patch
 def agree_on_loss(self:Players):
     "Make what the loss remembers the mean over all processes"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_folder', 'run_name', 'save_settings', 'save_results', 'SavedRun', 'open_run', 'open_generator']
 
-# %% ../nbs/43_runs.ipynb #56e1f654
+# %% ../nbs/43_runs.ipynb #a0c73dbd
 from contextlib import nullcontext
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from .images import show_images
 from .learner import ProgressiveLearner, versions
 from .schedule import GrowthSchedule
 
-# %% ../nbs/43_runs.ipynb #3c2b0960
+# %% ../nbs/43_runs.ipynb #77b85b09
 def _folder_problem(path, images, resume):
     "Why a run must not use a folder, or None"
     named = isinstance(images, (str,Path)) and images not in builtin_sets
@@ -101,7 +101,7 @@ def save_results(
     plt.close(fig)
     return path
 
-# %% ../nbs/43_runs.ipynb #0cc0d572
+# %% ../nbs/43_runs.ipynb #e584242b
 class SavedRun:
     "A run as one of its checkpoints tells it"
     def __init__(self,
@@ -122,7 +122,7 @@ def open_run(
     within = Path(path)/'checkpoints'
     return SavedRun(load_checkpoint(within if within.is_dir() else path), path)
 
-# %% ../nbs/43_runs.ipynb #509ac785
+# %% ../nbs/43_runs.ipynb #15e2170c
 @patch
 def generator(self:SavedRun)->nn.Module: # In eval mode, on the CPU
     "The averaged generator, up to the largest resolution that is fully faded in"
@@ -135,7 +135,7 @@ def pictures(self:SavedRun): # An `ImagePyramid`
         raise ValueError(f"{self.path} does not say which pictures it learned from: name them")
     return image_pyramid(self.arguments['images'], self.schedule.resolution, **{k:v for k,v in self.arguments.items() if k!='images'})
 
-# %% ../nbs/43_runs.ipynb #457d522d
+# %% ../nbs/43_runs.ipynb #0abaad9a
 def open_generator(
     source, # A file of `learn.export`, a checkpoint, a folder of checkpoints, the folder of a run, or a name of `shipped_generators()`
     device='cpu' # Where to put it

@@ -24,7 +24,8 @@ avatar_options = dict(scale=1.4, translateY=8,
     mouthVariant=['smile','twinkle','default','serious'],
     eyesVariant=['default','happy','side','squint','surprised','wink'],
     eyebrowsVariant=['default','defaultNatural','flatNatural','raisedExcited','raisedExcitedNatural','upDown','upDownNatural'],
-    clothesVariant=['blazerAndShirt','blazerAndSweater','collarAndSweater','hoodie','overall','shirtCrewNeck','shirtScoopNeck','shirtVNeck'])
+    clothesVariant=['blazerAndShirt','blazerAndSweater','collarAndSweater','hoodie','overall',
+                    'shirtCrewNeck','shirtScoopNeck','shirtVNeck'])
 avatar_attributes = dict(hair='topVariant', hair_color='hairColor', skin='skinColor', eyes='eyesVariant', mouth='mouthVariant',
     beard='facialHairVariant', glasses='accessoriesVariant', clothes='clothesVariant', background='backgroundColor')
 

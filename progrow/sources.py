@@ -252,7 +252,9 @@ def read(self:Source,
     return _threads(os.getpid()).map(one, ids)
 
 # %% ../nbs/11_sources.ipynb #5d90d4ca
-def cores(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+def cores():
+    "How many cores this process may use"
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 @lru_cache(1)
 def _threads(process): return ThreadPoolExecutor(cores())

@@ -29,7 +29,9 @@ def sliced_distance(
     directions:Tensor, # (dim, m) unit columns, or (repeats, dim, m)
 )->Tensor: # Mean over directions of the 1-D Wasserstein distance (ProGAN, section 5)
     "Project, sort, subtract, average"
-    if a.shape != b.shape: raise ValueError(f"sorted values are compared one to one: got {tuple(a.shape)} and {tuple(b.shape)}, give equally many points")
+    if a.shape != b.shape:
+        raise ValueError("sorted values are compared one to one: "
+                         f"got {tuple(a.shape)} and {tuple(b.shape)}, give equally many points")
     return ((a @ directions).sort(-2).values - (b @ directions).sort(-2).values).abs().mean()
 
 # %% ../nbs/50_swd.ipynb #8f2d99ef
@@ -80,7 +82,8 @@ def patch_corners(
     generator:torch.Generator=None, # A CPU generator, for a repeatable draw
 )->Tensor: # (n, n_patches, 2): row and column of each patch's upper left pixel
     "Random places for 7×7 patches, each as likely as any other"
-    if resolution<7: raise ValueError(f"7x7 patches do not fit into a level of {resolution}x{resolution}: compare at 8x8 or above")
+    if resolution<7:
+        raise ValueError(f"7x7 patches do not fit into a level of {resolution}x{resolution}: compare at 8x8 or above")
     return torch.randint(resolution-6, (n, n_patches, 2), generator=generator)
 
 # %% ../nbs/50_swd.ipynb #0d9b2367
@@ -91,7 +94,8 @@ def patches(
     "Cut 7×7 patches out of one level of a pyramid"
     level,(n,c,h,w) = level.contiguous(), level.shape
     start = torch.arange(n, device=level.device)[:,None]*(c*h*w) + corners[...,0]*w + corners[...,1]
-    windows = level.as_strided((level.numel()-(c-1)*h*w-6*w-6, c, 7, 7), (1, h*w, w, 1))  # the patch that starts at each number in memory
+    many = level.numel()-(c-1)*h*w-6*w-6 # as many numbers in memory at which a patch can start
+    windows = level.as_strided((many, c, 7, 7), (1, h*w, w, 1))
     return windows.index_select(0, start.flatten())
 
 # %% ../nbs/50_swd.ipynb #01fa1f1f
@@ -100,43 +104,55 @@ def _scale(var): return torch.where(var>0, var, 1.).sqrt()
 def normalize_descriptors(
     p:Tensor, # (n, c, 7, 7) patches of one set at one level
 )->Tensor: # (n, c·49)
-    "Give each channel mean 0 and standard deviation 1 over the set, then flatten; a channel without any variation becomes 0"
+    "Give each channel mean 0 and standard deviation 1 over the set, then flatten; one without any variation becomes 0"
     var,mean = torch.var_mean(p, (0,2,3), correction=0, keepdim=True)
     return ((p-mean)/_scale(var)).flatten(1)
 
 # %% ../nbs/50_swd.ipynb #eb4eec51
-def _checked(real, fake, min_resolution):
-    "Resolutions of the levels, after a look at both sets"
-    for name,x in (('real',real), ('fake',fake)):
-        if not isinstance(x, (Tensor, np.ndarray)): raise TypeError(f"{name} is a {type(x).__name__}: give a torch tensor or a NumPy array (n, c, h, w)")
-        if x.ndim!=4 or x.shape[1] not in (1,3): raise ValueError(f"{name} has shape {tuple(x.shape)}: expected (n, 1 or 3, h, w)")
-        h,w = x.shape[2:]
-        if h!=w or h&(h-1): raise ValueError(f"{name} images are {h}x{w}: expected squares whose side is a power of two")
-        if str(x.dtype).replace('torch.','') not in ('uint8','float16','bfloat16','float32','float64'):
-            raise TypeError(f"{name} has dtype {x.dtype}: give uint8 in 0..255 or floats in [-1,1]")
-    if real.shape[2:]!=fake.shape[2:]: raise ValueError(f"real images are {_size(real)} and fake ones {_size(fake)}: compare at one resolution")
-    if len(real)!=len(fake) or not len(real):
-        raise ValueError(f"got {len(real)} real and {len(fake)} fake images: sorted values are compared one to one, so give equally many, e.g. real[:{min(len(real),len(fake))}]")
-    if min_resolution<7: raise ValueError(f"min_resolution={min_resolution}: 7x7 patches need levels of at least 8x8")
-    if h<min_resolution:
-        todo = f"pass min_resolution={h}" if h>7 else "7x7 patches do not fit, so compare at 8x8 or above"
-        raise ValueError(f"images are {h}x{h}, smaller than min_resolution={min_resolution}: {todo}")
-    return [h>>i for i in range(h.bit_length()) if h>>i >= min_resolution]
+def check_pictures(x, name):
+    "Raise unless `x` can be a set of pictures"
+    if not isinstance(x, (Tensor, np.ndarray)):
+        raise TypeError(f"{name}: got a {type(x).__name__}, expected a torch tensor or a NumPy array (n, c, h, w); stack lists first")
+    if x.ndim!=4 or x.shape[1] not in (1,3):
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected (n, c, h, w) with 1 or 3 channels; "
+                         "move channels to the second place with permute or transpose")
+    if str(x.dtype).replace('torch.','') not in ('uint8','float16','bfloat16','float32','float64'):
+        raise TypeError(f"{name}: got {x.dtype}, expected uint8 in 0..255 or floats in [-1,1]; "
+                        "convert bytes with .to(torch.uint8) or .astype(np.uint8)")
 
+def as_pixels(x, name, device=None):
+    "Pictures as float32 in 0..255; floats in [-1,1] are rounded as if saved to a file"
+    x = (x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))).to(device)
+    if x.dtype==torch.uint8 or not x.numel(): return x.float()
+    lo,hi = (o.item() for o in x.float().aminmax())
+    if not np.isfinite(lo+hi):
+        raise ValueError(f"{name}: got nan or infinite values, expected floats in [-1,1]; the network that made them has diverged")
+    if lo>=0 and hi>10:
+        raise ValueError(f"{name}: got floats from {lo:g} to {hi:g}, expected [-1,1]; convert 0..255 to uint8 first")
+    return (x.float()*127.5+127.5).round().clamp(0, 255)
+
+# %% ../nbs/50_swd.ipynb #d9812e18
 def _size(x): return 'x'.join(map(str, x.shape[2:]))
 
-# %% ../nbs/50_swd.ipynb #d76f360e
-def _float255(x, device):
-    "Images as (n, 3, h, w) float32 in 0..255; floats in [-1,1] are rounded as if saved to a file"
-    x = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
-    x = (x if x.dtype==torch.uint8 else x.float()).to(device)
-    if x.dtype!=torch.uint8:
-        lo,hi = x.min().item(), x.max().item()
-        if not (np.isfinite(lo) and np.isfinite(hi)): raise ValueError("images hold nan or infinite values")
-        if lo>=0 and hi>10: raise ValueError(f"float images reach from {lo:g} to {hi:g}: expected [-1,1]; convert 0..255 to uint8 first")
-        x = (x*127.5+127.5).round().clamp(0, 255)
-    return x.float().expand(-1, 3, -1, -1)
+def _sets_problem(real, fake, min_resolution):
+    "What is wrong with two sets to compare, or None"
+    h,w = real.shape[2:]
+    if real.shape[2:]!=fake.shape[2:]:
+        return f"real images are {_size(real)} and fake ones {_size(fake)}: compare at one resolution"
+    if h!=w or h&(h-1): return f"images are {h}x{w}: expected squares whose side is a power of two"
+    if len(real)!=len(fake) or not len(real):
+        return (f"got {len(real)} real and {len(fake)} fake images: sorted values are compared one to one, "
+                f"so give equally many, e.g. real[:{min(len(real),len(fake))}]")
+    if min_resolution<7: return f"min_resolution={min_resolution}: 7x7 patches need levels of at least 8x8"
+    if h<min_resolution:
+        todo = f"pass min_resolution={h}" if h>7 else "7x7 patches do not fit, so compare at 8x8 or above"
+        return f"images are {h}x{h}, smaller than min_resolution={min_resolution}: {todo}"
 
+def _settings_problem(**counts):
+    "Which setting is not a number of things, or None"
+    if min(counts.values())<1: return f"got {', '.join(f'{k}={v}' for k,v in counts.items())}: give at least 1 of each"
+
+# %% ../nbs/50_swd.ipynb #d76f360e
 @contextmanager
 def _workers(device):
     "Map chunks over threads that each run torch on one core: many small operations wait for nobody"
@@ -149,7 +165,7 @@ def _workers(device):
 
 # %% ../nbs/50_swd.ipynb #bdf37ab0
 class _LevelPatches:
-    "The patches of one set at level `i`, normalised, flattened, and cut anew, a few images at a time, whenever they are needed"
+    "The patches of one set at level `i`, normalised, flattened, and cut anew, some images at a time, when they are needed"
     def __init__(self, images, i, is_last, n_patches, generator, device, pmap):
         self.images,self.i,self.is_last,self.device,self.pmap = images,i,is_last,device,pmap
         n,r = len(images),images.shape[-1]>>i
@@ -170,7 +186,7 @@ class _LevelPatches:
         self.mean,self.std = (o.float().view(3,1,1).to(device) for o in (mean, _scale(var)))
 
     def cut(self, span): # (images·patches, 147)
-        x = _float255(self.images[slice(*span)], self.device)
+        x = as_pixels(self.images[slice(*span)], 'images', self.device).expand(-1, 3, -1, -1)
         for _ in range(self.i): x = pyr_down(x)
         if not self.is_last: x = x - pyr_up(pyr_down(x))
         return patches((x-self.mean)/self.std, self.corners[slice(*span)].to(self.device).long()).flatten(1)
@@ -200,9 +216,13 @@ def sliced_wasserstein(
     device=None, # Where to compute; the device of `fake`, else of `real`, else the CPU
     max_memory:int=2**30, # Bytes for shadows; less means more passes over the images, down to one direction at a time
 )->dict: # {64: …, 32: …, 16: …, 'mean': …}, times 1000; lower is nearer
-    "ProGAN's distance between two sets of images, per level of detail (section 5); raises `ValueError` on unequal counts, sizes below `min_resolution`, nan"
-    sizes = _checked(real, fake, min_resolution)
-    if min(n_patches, n_directions, n_repeats)<1: raise ValueError(f"got n_patches={n_patches}, n_directions={n_directions}, n_repeats={n_repeats}: give at least 1 of each")
+    "ProGAN's distance between two sets of images, per level of detail (section 5). `TypeError`, `ValueError` for unlike sets"
+    for x,name in ((real,'real'), (fake,'fake')): check_pictures(x, name)
+    problem = (_sets_problem(real, fake, min_resolution)
+               or _settings_problem(n_patches=n_patches, n_directions=n_directions, n_repeats=n_repeats))
+    if problem: raise ValueError(problem)
+    r = real.shape[-1]
+    sizes = [r>>i for i in range(r.bit_length()) if r>>i >= min_resolution]
     device = torch.device(device or next((x.device for x in (fake, real) if isinstance(x, Tensor)), 'cpu'))
     g,swd = torch.Generator().manual_seed(seed), {}
     n,m = len(real)*n_patches,n_directions*n_repeats
@@ -226,7 +246,8 @@ def swd_floor(
 )->dict: # As `sliced_wasserstein`
     "Sliced Wasserstein distance between two disjoint random sets of `n` real images"
     n = n or len(real)//2
-    if not 0 < 2*n <= len(real): raise ValueError(f"a floor for n={n} needs {2*n} real images, got {len(real)}: give more, or judge with fewer fakes")
+    if not 0 < 2*n <= len(real):
+        raise ValueError(f"a floor for n={n} needs {2*n} real images, got {len(real)}: give more, or judge with fewer fakes")
     i = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:2*n]
     a,b = (o.sort().values for o in i.split(n))
     if isinstance(real, np.ndarray): a,b = a.numpy(), b.numpy()

@@ -41,7 +41,9 @@ def pick_preset(
     else: raise ValueError(f"resolution={resolution}, but the schedule ends at {schedule.resolution}: "
                            "leave resolution out, or give the schedule that size")
     given = {k:v for k,v in given.items() if v is not None}
-    if 'average_kimg' in given or 'average_decay' in given: # one takes the place of the other
+    averages = {'average_kimg','average_decay'} & set(given)
+    if len(averages)==2: raise ValueError("average_kimg and average_decay are two ways to say how long the average remembers: give one")
+    if averages: # it takes the place of the preset's
         settings = {k:v for k,v in settings.items() if k not in ('average_kimg','average_decay')}
     settings = {'average_decay':None, 'average_kimg':10., **settings, **given}
     return {**settings, 'loss':pick_loss(settings['loss'], settings['schedule'].resolution)}
@@ -103,7 +105,7 @@ def _warn_of_small_groups(batches, world, group):
     if small: warn(f"{world} processes get fewer than a group of {group} images of the batches {small} (resolution: images), "
                    "so the critic sees less variety: take larger batches or fewer processes")
 
-# %% ../nbs/45_train.ipynb #31528318
+# %% ../nbs/45_train.ipynb #84137731
 def pick_device(
     device=None # Of PyTorch; None: a GPU if there is one
 )->torch.device:
@@ -115,7 +117,7 @@ def pick_device(
     if (device.index or 0)<there: return device
     raise ValueError(f"device={str(device)!r}, but PyTorch sees {there} CUDA GPUs here: leave device out, or take 'cpu'")
 
-# %% ../nbs/45_train.ipynb #76482ca6
+# %% ../nbs/45_train.ipynb #1640010a
 def build_networks(
     images:ImagePyramid, # What to learn from
     settings:dict, # Of `pick_preset`
@@ -180,7 +182,7 @@ def progressive_learner(
 _no_labels = ("conditional=True, but these images have no labels: pass labels='folders' for a class per sub-folder, "
               "or one whole number per image")
 
-# %% ../nbs/45_train.ipynb #4c891834
+# %% ../nbs/45_train.ipynb #313b987c
 def _plain_arguments(source, kwargs):
     "What `image_pyramid` needs to find the images again, or None where they came from memory"
     kwargs = {k:str(v) if isinstance(v, Path) else v for k,v in kwargs.items()}

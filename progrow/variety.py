@@ -11,13 +11,14 @@ import numpy as np, torch, torch.nn.functional as F
 from collections import namedtuple
 from functools import lru_cache
 from torch import Tensor
+from .swd import as_pixels, check_pictures
 
 # %% ../nbs/51_variety.ipynb #cc1d7001
 @lru_cache(64)
 def gaussian_window(
     n:int, # Pixels along the line, at least 1
 )->tuple: # min(11, n) weights that sum to 1
-    "The bell through which a line of `n` pixels is seen: 11 taps with σ = 1.5, both shrunk together when the line is shorter"
+    "The bell through which a line of `n` pixels is seen: 11 taps with σ = 1.5, both shrunk for a shorter line"
     k = min(11, n)
     g = torch.exp(-(torch.arange(k, dtype=torch.float64)-(k-1)/2)**2/(2*(1.5*k/11)**2))
     return tuple((g/g.sum()).tolist())
@@ -56,7 +57,7 @@ def ms_ssim_pairs(
     a:Tensor, # (n, c, h, w) float, 0..255, of any size
     b:Tensor, # The same shape
 )->Tensor: # (n,), 0 unrelated .. 1 equal
-    "Similarity of picture i of `a` and picture i of `b` over five sizes, each half the one before; a single pixel is not halved any more"
+    "Similarity of picture i of `a` and picture i of `b` over five sizes, each half the one before, down to a pixel"
     value = 1.
     for i,w in enumerate(ms_ssim_weights, 1):
         l,cs = ssim_maps(a, b)
@@ -71,31 +72,22 @@ def image_pairs(
     seed:int=0, # Of the draw
     consecutive:bool=False, # Instead of random pairs: (0, 1), (2, 3), …, each picture once
 )->np.ndarray: # (m, 2) numbers of pictures, m ≤ n_pairs
-    "Which pictures to compare: random pairs in rounds that use each picture once; all pairs if there are no more than `n_pairs`"
-    if n<2 or n_pairs<1: raise ValueError(f"got {n} images and n_pairs={n_pairs}: variety needs at least two pictures and one pair")
+    "Which pictures to compare: random pairs, in rounds that use each picture once; all pairs if `n_pairs` are enough"
+    if n<2 or n_pairs<1:
+        raise ValueError(f"got {n} images and n_pairs={n_pairs}: variety needs at least two pictures and one pair")
     if consecutive: return np.arange(n//2*2).reshape(-1,2)[:n_pairs]
     if n*(n-1)//2 <= n_pairs: return np.stack(np.triu_indices(n, 1), 1)
     r = np.random.default_rng(seed)
     return np.concatenate([r.permutation(n)[:n//2*2].reshape(-1,2) for _ in range(-(-n_pairs//(n//2)))])[:n_pairs]
 
-# %% ../nbs/51_variety.ipynb #1a2aca2f
-def _checked(x, name):
-    "Raise unless `x` is a set of pictures"
-    if not isinstance(x, (Tensor, np.ndarray)): raise TypeError(f"{name}: got a {type(x).__name__}, expected a torch tensor or a NumPy array (n, c, h, w); stack lists first")
-    if x.ndim!=4 or x.shape[1] not in (1,3) or 0 in x.shape: raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected (n, c, h, w) with 1 or 3 channels; move channels to the second place with permute or transpose")
-    if str(x.dtype).replace('torch.','') not in ('uint8','float16','bfloat16','float32','float64'):
-        raise TypeError(f"{name}: got {x.dtype}, expected uint8 in 0..255 or floats in [-1,1]; convert bytes with .to(torch.uint8) or .astype(np.uint8)")
-
-def _float255(x, name, device):
-    "Pictures as float32 in 0..255; floats in [-1,1] are rounded as if saved to a file"
-    x = (x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))).to(device)
-    if x.dtype==torch.uint8: return x.float()
-    lo,hi = (o.item() for o in x.float().aminmax())
-    if not np.isfinite(lo+hi): raise ValueError(f"{name}: got nan or infinite values, expected floats in [-1,1]; the network that made them has diverged")
-    if lo>=0 and hi>10: raise ValueError(f"{name}: got floats from {lo:g} to {hi:g}, expected [-1,1]; convert 0..255 to uint8 first")
-    return (x.float()*127.5+127.5).round().clamp(0, 255)
-
 # %% ../nbs/51_variety.ipynb #7cf851b6
+def _check_other(images, other):
+    "Raise unless there is a partner for each picture"
+    check_pictures(other, 'other')
+    if images.shape!=other.shape:
+        raise ValueError(f"got shapes {tuple(images.shape)} and {tuple(other.shape)}: "
+                         "two sets are compared picture by picture, so give equally many of one size")
+
 def ms_ssim(
     images, # Pictures: uint8 in 0..255 or floats in [-1,1], tensor or array (n, c, h, w), c 1 or 3
     other=None, # Of the same shape: compare picture i with picture i. Left out: compare pairs within `images`
@@ -104,19 +96,21 @@ def ms_ssim(
     consecutive:bool=False, # See `image_pairs`
     per_pair:bool=False, # Return the values of all pairs instead of their mean
     device=None, # Where to compute; where `images` are, if left out
-    max_memory:int=None, # Bytes of working memory; 16 MB on a CPU (its cache) and 256 MB elsewhere if left out. One pair is the least
+    max_memory:int=None, # Bytes of working memory, one pair at least; None: 16 MB on a CPU (its cache), else 256 MB
 ): # float in 0..1, or a float64 CPU tensor with one value per pair
-    "Mean similarity of pairs of pictures, MS-SSIM (ProGAN, section 5): lower means more variety. `TypeError`, `ValueError` for anything but pictures"
-    _checked(images, 'images')
-    if other is not None:
-        _checked(other, 'other')
-        if images.shape!=other.shape: raise ValueError(f"got shapes {tuple(images.shape)} and {tuple(other.shape)}: two sets are compared picture by picture, so give equally many of one size")
-    pairs = image_pairs(len(images), n_pairs, seed, consecutive) if other is None else np.arange(len(images))[:,None].repeat(2, 1)
+    "Mean similarity of pairs of pictures, MS-SSIM (ProGAN, section 5): lower means more variety. `TypeError`, `ValueError`"
+    check_pictures(images, 'images')
+    if not len(images): raise ValueError(f"images: got shape {tuple(images.shape)}: there is no picture in it")
+    sides = [(images,'images')]*2
+    if other is None: pairs = image_pairs(len(images), n_pairs, seed, consecutive)
+    else:
+        _check_other(images, other)
+        sides[1],pairs = (other,'other'),np.arange(len(images))[:,None].repeat(2, 1)
     device = torch.device(device or (images.device if isinstance(images, Tensor) else 'cpu'))
     portion = max(1, (max_memory or 2**(24 if device.type=='cpu' else 28))//(64*int(np.prod(images.shape[1:]))))
-    sides = (images,'images'),(images if other is None else other,'images' if other is None else 'other')
-    values = torch.cat([ms_ssim_pairs(*(_float255(x[p], name, device) for (x,name),p in zip(sides, ij.T))).double().cpu()
-                        for ij in np.split(pairs, range(portion, len(pairs), portion))])
+    def similarity(ij): return ms_ssim_pairs(*(as_pixels(x[p], name, device) for (x,name),p in zip(sides, ij.T)))
+    portions = np.split(pairs, range(portion, len(pairs), portion))
+    values = torch.cat([similarity(ij).double().cpu() for ij in portions])
     return values if per_pair else values.mean().item()
 
 # %% ../nbs/51_variety.ipynb #a4b52ca4
@@ -127,15 +121,21 @@ class ModeCoverage(namedtuple('ModeCoverage', 'covered kl')):
         beside = (f' (floor {self.floor.covered:.1f})', f' (floor {self.floor.kl:.4f})') if self.floor else ('','')
         return 'covered {:g}{}, KL {:.4f}{}'.format(round(self.covered, 1), beside[0], self.kl, beside[1])
 
+def _modes_problem(p, n_modes):
+    "Why these are no numbers of modes, or None"
+    if p.ndim!=1 or not len(p) or p.dtype.kind not in 'iu':
+        return (f"got {p.dtype} of shape {p.shape}: expected one whole number per picture; "
+                "take argmax(1) of a classifier's outputs")
+    if p.min()<0 or p.max()>=n_modes:
+        return f"got modes from {p.min()} to {p.max()}: expected 0..{n_modes-1}; is n_modes={n_modes} right?"
+
 def mode_coverage(
     predictions, # (n,) whole numbers 0..n_modes-1: the mode of each picture, as a classifier names it
     n_modes:int, # How many modes there are
-): # `ModeCoverage`: unpacks as `covered, kl`; `.floor` holds the same two for equally many real pictures, `.counts` the pictures per mode
-    "How many modes occur, and the KL divergence (nats) of their shares from equal shares. `ValueError` for anything but mode numbers"
+): # `ModeCoverage`: `covered, kl`; `.floor` holds the same two for as many real pictures, `.counts` the pictures per mode
+    "How many modes occur, and the KL divergence (nats) of their shares from equal shares. `ValueError` for other input"
     p = np.asarray(predictions.detach().cpu() if isinstance(predictions, Tensor) else predictions)
-    if p.ndim!=1 or not len(p) or p.dtype.kind not in 'iu':
-        raise ValueError(f"got {p.dtype} of shape {p.shape}: expected one whole number per picture; take argmax(1) of a classifier's outputs")
-    if p.min()<0 or p.max()>=n_modes: raise ValueError(f"got modes from {p.min()} to {p.max()}: expected 0..{n_modes-1}; is n_modes={n_modes} right?")
+    if problem := _modes_problem(p, n_modes): raise ValueError(problem)
     counts = np.bincount(p, minlength=n_modes)
     res = ModeCoverage(int((counts>0).sum()), float(np.log(counts[p]*(n_modes/len(p))).mean()))
     res.floor,res.counts = coverage_floor(len(p), n_modes),counts
@@ -146,7 +146,7 @@ def coverage_floor(
     n:int, # Pictures
     n_modes:int, # Modes, all equally likely
 )->ModeCoverage: # Expected `covered` (a fraction) and `kl` (nats)
-    "What `n` real pictures are expected to score in `mode_coverage`, exactly; for n ≫ n_modes the KL is about (n_modes-1)/(2n)"
+    "What `n` real pictures are expected to score in `mode_coverage`, exactly; for large n the KL is near (n_modes-1)/(2n)"
     if min(n,n_modes)<1: raise ValueError(f"got n={n} pictures and n_modes={n_modes}: expected at least one of each")
     mates = torch.arange(int(n), dtype=torch.float64)
     p = torch.distributions.Binomial(int(n)-1, torch.tensor(1/n_modes, dtype=torch.float64)).log_prob(mates).exp()

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback
 from progrow.callbacks import read_log
-from progrow.images import to_uint8
+from progrow.images import enlarge, to_uint8
 from progrow.metrics import sliced_wasserstein
 from progrow.train import progressive_learner, sample_images
 import results
@@ -28,8 +28,6 @@ class StageEnds(Callback):
             self.samples[str(now.resolution)] = to_uint8(self.learn.sample(min(N, len(self.learn.images)//2), seed=1, resolution=now.resolution)).cpu()
     def state_dict(self): return self.samples # what a checkpoint keeps
     def load_state_dict(self, state): self.samples = state
-
-def enlarge(x, r): return x.repeat_interleave(r//x.shape[-1], 2).repeat_interleave(r//x.shape[-1], 3)
 
 def main(out, images='avatars', **kwargs):
     done = out/'results.json'
