@@ -16,16 +16,15 @@ from torch import nn
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastcore.basics import patch, store_attr
-from .checkpoint import load_generator
-from .data import image_pyramid
+from .data import digest, image_pyramid
 from .features import FeatureNetwork, extract, feature_network, feature_statistics
 from .feature_metrics import frechet_distance, inception_score, kernel_distance, precision_recall
 from .files import atomic_write, cache_folder, fingerprint, write_json
 from .images import to_uint8
 from .path_length import path_lengths, perceptual_path_length
+from .runs import open_generator
 from .sampling import sample_images, styled
 from .swd import (laplacian_pyramid, sliced_distance, sliced_wasserstein, swd_floor, swd_published, swd_quick)
-from .train import digest
 from .variety import coverage_floor, mode_coverage, ms_ssim
 
 # %% ../nbs/55_metrics.ipynb #93dc5887
@@ -178,7 +177,7 @@ def _problem(metrics, network):
 
 # %% ../nbs/55_metrics.ipynb #46bca8bd
 def evaluate(
-    generator, # A generator, a `Learner`, a file of `learn.export`, or the folder of a run
+    generator, # A generator, a `Learner`, or anything for `open_generator`: a file, the folder of a run, a name
     images, # What it learned from: an `ImagePyramid`, or anything for `image_pyramid`
     metrics=('swd','ms-ssim'), # Names in `evaluators`
     n:int=2048, # Pictures on each side; half of the set if it has fewer
@@ -210,10 +209,10 @@ def evaluate(
 def _generator(g):
     "A generator, the size of its pictures, and its name for the table"
     if isinstance(g, Learner):
-        net,s = g.model.averaged,g.schedule(g.images_seen)
-        return net,s.resolution if s.alpha==1 else s.resolution//2,f'{type(net).__name__} after {g.images_seen} images'
+        net,size = g.model.averaged,g.schedule(g.images_seen).full_resolution
+        return net,size,f'{type(net).__name__} after {g.images_seen} images'
     if isinstance(g, nn.Module): return g,g.resolution,type(g).__name__
-    net = load_generator(Path(g)/'generator.pt' if Path(g).is_dir() else g)
+    net = open_generator(g)
     return net,net.resolution,Path(g).name
 
 def _draw(G, n, seed, psi, resolution, batch_size):
@@ -269,7 +268,7 @@ class MetricsCallback(Callback):
 def due(self:MetricsCallback)->bool:
     "Is it time?"
     s,n = self.schedule(self.images_seen),self.images_seen
-    if self.learn.rank or s.alpha<1 or self.state.alpha<1 or self.state.resolution<8: return False
+    if not self.learn.processes.first or s.alpha<1 or self.state.alpha<1 or self.state.resolution<8: return False
     if n>=self.schedule.total_images: return True
     if self.every_kimg is None: return self.schedule.next_batch(n).resolution>self.state.resolution
     last = self.rows[-1]['kimg'] if self.rows else 0

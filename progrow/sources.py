@@ -64,6 +64,16 @@ class Source:
 # %% ../nbs/11_sources.ipynb #6c956d69
 _suffixes = {f'.{o}' for o in 'png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga avif jp2'.split()}
 
+@lru_cache(1)
+def _formats():
+    "What these suffixes mean to Pillow, as far as it was built with them"
+    Image.init()
+    return [o for o in 'PNG JPEG WEBP BMP GIF TIFF PPM TGA AVIF JPEG2000'.split() if o in Image.OPEN]
+
+def _open_picture(file):
+    "Open by one of our formats: Pillow goes by the content, and an EPS that calls itself .png would start another program"
+    return Image.open(file, formats=_formats())
+
 def _wanted(name):
     path = Path(name)
     return path.suffix.lower() in _suffixes and not any(o[0]=='.' or o=='__MACOSX' for o in path.parts)
@@ -84,7 +94,7 @@ def _from_folder(path):
     stamp = [str(path.resolve())] + [(n,o.stat().st_size,o.stat().st_mtime_ns) for n,o in found]
     js = path/'dataset.json'
     labels = json.loads(js.read_text(encoding='utf-8')).get('labels') if js.exists() else None
-    return Source(str(path), [n for n,_ in found], stamp, lambda i: Image.open(found[i][1]), labels)
+    return Source(str(path), [n for n,_ in found], stamp, lambda i: _open_picture(found[i][1]), labels)
 
 def _from_zip(path):
     "The pictures in a zip; forked processes would share a place in the file, so each opens it for itself"
@@ -94,7 +104,7 @@ def _from_zip(path):
     found = sorted((o for o in z.infolist() if _wanted(o.filename)), key=lambda o: o.filename)
     labels = json.loads(read('dataset.json')).get('labels') if 'dataset.json' in z.namelist() else None
     stamp = [(o.filename,o.file_size,o.CRC) for o in found]
-    return Source(str(path), [o.filename for o in found], stamp, lambda i: Image.open(io.BytesIO(read(found[i]))), labels)
+    return Source(str(path), [o.filename for o in found], stamp, lambda i: _open_picture(io.BytesIO(read(found[i]))), labels)
 
 # %% ../nbs/11_sources.ipynb #38743b10
 def _from_array(x, where='the array', labels=None):

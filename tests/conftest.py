@@ -1,6 +1,12 @@
-"Shared by all tests: golden files by name, and that a missing one skips."
+"Fixtures of many tests: golden files by name, a cache folder of the test's own."
 import pytest
 from golden_files import golden_file
 
 @pytest.fixture(scope='session')
 def golden(): return golden_file
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    "A cache folder that nothing else uses"
+    monkeypatch.setenv('PROGROW_CACHE', str(tmp_path/'cache'))
+    return tmp_path/'cache'

@@ -2,6 +2,7 @@
 from math import inf
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
+from PIL import Image
 from scipy.ndimage import zoom
 
 root = Path(__file__).parents[1]
@@ -33,6 +34,11 @@ def unit(x): return x/x.norm(dim=-1, keepdim=True)
 # --- images as bytes, (n, c, r, r)
 
 def random_bytes(n, r=16, c=3, seed=0): return np.random.default_rng(seed).integers(0, 256, (n,c,r,r), dtype=np.uint8)
+
+def noise(n=10, c=3, r=32, seed=0): return random_bytes(n, r, c, seed) # a small data set
+def picture(x):
+    "Pillow's image of a (c, r, r) array of bytes"
+    return Image.fromarray(x[0] if len(x)==1 else x.transpose(1, 2, 0))
 
 # the sets of the golden metrics
 def noise_set(seed): return np.random.RandomState(seed).randint(0, 256, (512,3,64,64)).astype(np.uint8)

@@ -3,16 +3,11 @@ import hashlib, io, json, os, signal, subprocess, sys, time, zipfile
 from pathlib import Path
 import numpy as np, pytest, torch, torch.nn.functional as F
 from PIL import Image
+from helpers import noise, picture
 from progrow import data as D
 from progrow.data import ImagePyramid, digest, digits, fit_image, image_order, image_pyramid, pyramid_levels
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv('PROGROW_CACHE', str(tmp_path/'cache'))
-    return tmp_path/'cache'
-
-def noise(n=10, c=3, r=32, seed=0): return np.random.default_rng(seed).integers(0, 256, (n,c,r,r), dtype=np.uint8)
-def picture(x): return Image.fromarray(x[0] if len(x)==1 else x.transpose(1,2,0))
+pytestmark = pytest.mark.usefixtures('cache')
 
 @pytest.fixture
 def folder(tmp_path):

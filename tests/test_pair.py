@@ -49,7 +49,7 @@ def test_is_what_the_script_makes(name, monkeypatch):
     monkeypatch.setattr(pair, 'progressive_learner', lambda images, **kw: progressive_learner(avatars(64, 32), **kw)) # not all 8192
     known = lambda s: {k:v for k,v in s.items() if k!='images'}
     js,learn = beside(name),pair.learner(**pair.runs[name])
-    assert known(js['settings'])==known(pair.plain(learn.settings)) and 0<=js['images_seen']-learn.schedule.total_images<16
+    assert known(js['settings'])==known(pair.results.plain(learn.settings)) and 0<=js['images_seen']-learn.schedule.total_images<16
 
 @both
 def test_is_trained(name):

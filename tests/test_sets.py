@@ -4,17 +4,12 @@ from importlib import resources
 from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
+from helpers import noise, picture
 from progrow import data as D, sets as S
 from progrow.data import image_pyramid
 from progrow.sets import avatars, digits, glyphs, stacked_digits
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv('PROGROW_CACHE', str(tmp_path/'cache'))
-    return tmp_path/'cache'
-
-def noise(n=10, c=3, r=32, seed=0): return np.random.default_rng(seed).integers(0, 256, (n,c,r,r), dtype=np.uint8)
-def picture(x): return Image.fromarray(x[0] if len(x)==1 else x.transpose(1,2,0))
+pytestmark = pytest.mark.usefixtures('cache')
 
 def test_avatars(cache):
     p = avatars(20, 32)

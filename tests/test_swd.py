@@ -1,5 +1,5 @@
 "The sliced Wasserstein distance against golden numbers, and its promises."
-import importlib.util, json, warnings
+import json, warnings
 import numpy as np, pytest, torch
 from helpers import noise_set, random_bytes as images, root, smooth_set
 from progrow.swd import (laplacian_pyramid, normalize_descriptors, patch_corners, patches, random_directions, sliced_distance,
@@ -64,10 +64,10 @@ def test_places_drawn_in_parts_are_the_same():
     parts = torch.cat([patch_corners(m, 64, 5, a) for m in (3,4,1)])
     assert torch.equal(parts, patch_corners(8, 64, 5, b)) and torch.equal(torch.randn(3, generator=a), torch.randn(3, generator=b))
 
-def test_benchmark():
+def test_benchmark(monkeypatch):
     "The version that the benchmark calls straightforward gives the same values, and the stored run keeps its promises"
-    spec = importlib.util.spec_from_file_location('bench_swd', root/'tools'/'bench_swd.py')
-    bench = importlib.util.module_from_spec(spec); spec.loader.exec_module(bench)
+    monkeypatch.syspath_prepend(root/'tools')
+    import bench_swd as bench
     a,b = bench.pictures(70, 0),bench.pictures(70, 1)
     want = sliced_wasserstein(a, b, **fast)
     assert bench.straightforward(a, b, **fast) == pytest.approx(want, rel=1e-4)

@@ -3,14 +3,16 @@
 usage: bench_swd.py [OUT.json [IMAGES]]
 
 Two sets of IMAGES (8192) pictures of 64x64 with the published setting, one core, every measurement in a process of its own. Writes
-processor time, peak memory, values, settings, machine and versions to OUT.json (nbs/assets/swd/bench.json). Takes about fifteen minutes.
+processor time, peak memory, values, settings, machine and versions to OUT.json (nbs/assets/swd/bench.json). Takes about fifteen minutes;
+a script that was stopped goes on (runs/bench_swd), a finished one measures everything again.
 """
-import json, os, platform, resource, subprocess, sys, time
+import json, os, resource, shutil, subprocess, sys, time
 from pathlib import Path
 if __name__=='__main__': os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1', MKL_NUM_THREADS='1')
 import numpy as np, torch, torch.nn.functional as F
 from progrow.swd import (laplacian_pyramid, normalize_descriptors, patch_corners, patches, random_directions, sliced_distance,
                          sliced_wasserstein, swd_published)
+import results
 
 SEEDS = dict(real=0, fake=1, metric=0)
 
@@ -85,19 +87,25 @@ JOBS = {'sorts': ways_to_sort,
         'straightforward, NumPy sort': lambda n: metric(straightforward, n, distance=numpy_distance),
         **{f'memory {k}': lambda n,k=k: metric(sliced_wasserstein, n*k//8, n_directions=16, n_repeats=1, max_memory=2**27) for k in (1,4,16)}}
 
+def measured(job, n):
+    "One measurement, in a process of its own"
+    r = subprocess.run([sys.executable, __file__, '--job', job, str(n)], stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(r.stdout.splitlines()[-1])
+    print(job, found, flush=True)
+    return dict(found=found, load=round(os.getloadavg()[0], 1))
+
 def main(out, n):
-    load,res = [os.getloadavg()[0]],{}
-    for job in JOBS:
-        r = subprocess.run([sys.executable, __file__, '--job', job, str(n)], stdout=subprocess.PIPE, text=True, check=True)
-        res[job] = json.loads(r.stdout.splitlines()[-1]); load.append(os.getloadavg()[0])
-        print(job, res[job], flush=True)
-    cpu = next((l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), platform.processor()) if sys.platform=='linux' else platform.processor()
+    load,res,parts = [round(os.getloadavg()[0], 1)],{},Path('runs/bench_swd')
+    settings = dict(images=n, resolution=64, min_resolution=16, **swd_published, threads=1, seeds=SEEDS)
+    for job in JOBS: # those that a stopped script left on this machine are not measured again
+        file = parts/f"{job.replace(' ', '_')}.json"
+        part = results.kept(file, dict(job=job, **settings), lambda: measured(job, n), ['numpy'], same=('machine','versions'))
+        res[job] = part['found']
+        load.append(part['load'])
     memory = {str(n*k//8): res.pop(f'memory {k}') for k in (1,4,16)}
-    all_ = dict(settings=dict(images=n, resolution=64, min_resolution=16, **swd_published, threads=1, seeds=SEEDS), sorts=res.pop('sorts'), whole=res,
-                memory=dict(settings=dict(n_patches=128, n_directions=16, n_repeats=1, max_memory=2**27), by_images=memory),
-                machine=dict(processor=cpu, cores=os.cpu_count(), system=f'{platform.system()} {platform.machine()}', load=[round(l,1) for l in load]),
-                versions=dict(python=platform.python_version(), torch=torch.__version__, numpy=np.__version__))
-    out.parent.mkdir(parents=True, exist_ok=True); out.write_text(json.dumps(all_, indent=1)+'\n')
+    results.write(out, settings, ['numpy'], on=dict(load=load), sorts=res.pop('sorts'), whole=res,
+                  memory=dict(settings=dict(n_patches=128, n_directions=16, n_repeats=1, max_memory=2**27), by_images=memory))
+    shutil.rmtree(parts)
 
 if __name__=='__main__':
     torch.set_num_threads(1)

