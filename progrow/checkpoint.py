@@ -51,6 +51,23 @@ _what = {'progrow-generator':'a generator of progrow: write one with learn.expor
 _damage = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, NotImplementedError, RuntimeError, EOFError, OSError,
            ValueError) # all that reading a broken file may raise
 
+# %% ../nbs/36_checkpoint.ipynb #393f6ea6
+_record = re.compile(r'[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)')
+
+def _archive_problem(path):
+    "Why a file is no archive of plain tensors, or None; nothing in it is unpickled"
+    with open(path, 'rb') as f:
+        if f.read(4)!=b'PK\3\4': return 'it does not begin like one of ours'
+    with zipfile.ZipFile(path) as z:
+        records = z.infolist()
+        names = [o.filename for o in records]
+        if odd := [o for o in names if not _record.fullmatch(o)]: return f'it holds {odd[0]!r}, which is no tensor'
+        if len(set(names))<len(names) or len({o.split('/')[0] for o in names})>1: return 'its directory lists records twice'
+        if any(o.compress_type or o.external_attr for o in records): return 'its directory was changed'
+        if sum(o.file_size for o in records)>Path(path).stat().st_size: return 'it declares more than it holds'
+        bad = z.testzip() # PyTorch does not compare the checksums
+        return bad and f'wrong checksum of {bad}'
+
 # %% ../nbs/36_checkpoint.ipynb #c3ed4f69
 def load_tensors(
     path, # A file of `save_tensors`
@@ -63,8 +80,7 @@ def load_tensors(
     if not path.is_file(): raise FileNotFoundError(f"there is no file {path}: check the path")
     torch.empty(0, device=device) # a device that is not there says so itself
     try:
-        with zipfile.ZipFile(path) as z: bad = z.testzip() # PyTorch does not compare the checksums
-        if bad: raise zipfile.BadZipFile(f'wrong checksum of {bad}')
+        if problem := _archive_problem(path): raise zipfile.BadZipFile(problem)
         held = torch.load(path, map_location=device, weights_only=True)
     except _damage as e:
         raise ValueError(f"{path.name} is not a file of plain tensors that PyTorch can read ({type(e).__name__}): "

@@ -7,6 +7,7 @@ __all__ = ['fit_image', 'Source', 'open_source']
 
 # %% ../nbs/11_sources.ipynb #1bb878cb
 import io, json, os, zipfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -63,6 +64,16 @@ class Source:
 # %% ../nbs/11_sources.ipynb #6c956d69
 _suffixes = {f'.{o}' for o in 'png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga avif jp2'.split()}
 
+@lru_cache(1)
+def _formats():
+    "What these suffixes mean to Pillow, as far as it was built with them"
+    Image.init()
+    return [o for o in 'PNG JPEG WEBP BMP GIF TIFF PPM TGA AVIF JPEG2000'.split() if o in Image.OPEN]
+
+def _open_picture(file):
+    "Open by one of our formats: Pillow goes by the content, and an EPS that calls itself .png would start another program"
+    return Image.open(file, formats=_formats())
+
 def _wanted(name):
     path = Path(name)
     return path.suffix.lower() in _suffixes and not any(o[0]=='.' or o=='__MACOSX' for o in path.parts)
@@ -83,7 +94,7 @@ def _from_folder(path):
     stamp = [str(path.resolve())] + [(n,o.stat().st_size,o.stat().st_mtime_ns) for n,o in found]
     js = path/'dataset.json'
     labels = json.loads(js.read_text(encoding='utf-8')).get('labels') if js.exists() else None
-    return Source(str(path), [n for n,_ in found], stamp, lambda i: Image.open(found[i][1]), labels)
+    return Source(str(path), [n for n,_ in found], stamp, lambda i: _open_picture(found[i][1]), labels)
 
 def _from_zip(path):
     "The pictures in a zip; forked processes would share a place in the file, so each opens it for itself"
@@ -93,7 +104,7 @@ def _from_zip(path):
     found = sorted((o for o in z.infolist() if _wanted(o.filename)), key=lambda o: o.filename)
     labels = json.loads(read('dataset.json')).get('labels') if 'dataset.json' in z.namelist() else None
     stamp = [(o.filename,o.file_size,o.CRC) for o in found]
-    return Source(str(path), [o.filename for o in found], stamp, lambda i: Image.open(io.BytesIO(read(found[i]))), labels)
+    return Source(str(path), [o.filename for o in found], stamp, lambda i: _open_picture(io.BytesIO(read(found[i]))), labels)
 
 # %% ../nbs/11_sources.ipynb #38743b10
 def _from_array(x, where='the array', labels=None):
@@ -234,6 +245,23 @@ def _channels(names, grey):
     if len(greys) in (0,len(grey)): return 1 if greys else 3
     raise ValueError(f"{len(greys)} grey and {len(grey)-len(greys)} colour pictures (grey: {names[greys[0]]}), "
                      "expected one kind: pass image_channels=3 or image_channels=1 to convert")
+
+# %% ../nbs/11_sources.ipynb #5fad0d6d
+@patch
+def facts(self:Source)->dict: # Plain values; `fits_resolution` is the largest size that every picture has
+    "What there is to say of the pictures without decoding them"
+    heads = {name:_header(self, i) for i,name in enumerate(self.names)}
+    sizes,modes = zip(*(filter(None, heads.values()))) if any(heads.values()) else ([],[])
+    sizes,short = sorted(sizes, key=lambda o: o[0]*o[1]),min(map(min, sizes), default=0)
+    smallest,largest = (f'{o[0]}x{o[1]}' for o in (sizes[0],sizes[-1])) if short else (None,None)
+    return dict(kind='pictures', files=len(self), folders=len({Path(o).parent for o in self.names}), labels=self.labels is not None,
+        smallest=smallest, largest=largest, fits_resolution=2**(short.bit_length()-1) if short else None, modes=Counter(modes),
+        unreadable=[name for name,head in heads.items() if head is None] or None)
+
+def _header(src, i):
+    try:
+        with src.open(i) as im: return im.size,im.mode
+    except Exception: return None # no picture, whatever is wrong with it
 
 # %% ../nbs/11_sources.ipynb #04b277f5
 @patch
