@@ -218,7 +218,8 @@ def fit(self:ProgressiveLearner,
         raise ValueError(f"n_ticks must be 1 or more, or None for all {left} that are left; got {n_ticks}")
     saves = any(isinstance(c, Checkpoints) for c in [*self.cbs, *L(cbs)])
     heard = stop_signals(self.processes.many) if saves else nullcontext()
-    with _shown(self, show) as lines, heard as self.asked: Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *lines])
+    with _shown(self, show) as lines, heard as self.asked:
+        Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *lines])
 
 @contextmanager
 def _shown(learn, show):
