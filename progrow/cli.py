@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['data', 'train', 'resume', 'sample', 'grid', 'mix', 'interpolate', 'evaluate', 'info']
 
-# %% ../nbs/82_cli.ipynb #f8526da3
+# %% ../nbs/82_cli.ipynb #fd5fadbe
 import sys
 from collections import Counter
 from json import dumps
@@ -13,7 +13,7 @@ from pathlib import Path
 from fastcore.meta import delegates
 from .commands import OnOff, command, commands, main, overview, parser
 
-# %% ../nbs/82_cli.ipynb #117fafff
+# %% ../nbs/82_cli.ipynb #ae3d20f8
 def _reading(*,
     resolution:int=None, # Side of the largest pictures; left out: what fits into the smallest picture
     labels:str=None, # "folders": a class per sub-folder; left out: those of a dataset.json, if any
@@ -44,7 +44,7 @@ def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: av
     _report(describe(p := image_pyramid(images, **kwargs)), json)
     if preview: _preview(p, preview)
 
-# %% ../nbs/82_cli.ipynb #cf34e6bf
+# %% ../nbs/82_cli.ipynb #60de6612
 def _report(facts, as_json):
     "Print what is known"
     print(dumps(facts, indent=1, default=str) if as_json else '\n'.join(_lines(facts)))
@@ -62,7 +62,7 @@ def _word(v):
     if isinstance(v, Counter): v = [f'{a} ({b:,})' for a,b in v.items()]
     return ', '.join(map(str, v[:40])) + ', ...'*(len(v)>40) if isinstance(v, list) else v
 
-# %% ../nbs/82_cli.ipynb #b73703fb
+# %% ../nbs/82_cli.ipynb #43dfcc8d
 def _preview(p, path):
     "64 pictures, spread over the set, in a grid"
     from progrow.images import save_images
@@ -70,7 +70,7 @@ def _preview(p, path):
     save_images(p.level(min(p.resolution, 128))[spread], path)
     print(f'preview: {path}')
 
-# %% ../nbs/82_cli.ipynb #15dd9f5d
+# %% ../nbs/82_cli.ipynb #248af41d
 @delegates(_reading)
 def _training(*,
     # wgan-gp, lsgan, non-saturating; with options: wgan-gp:target=750; left out, this and the next nine: the schedule's
@@ -82,7 +82,7 @@ def _training(*,
     pool_before_activation:bool|None=None, # In the critic, as the TensorFlow code does; the paper pools after it
     average_kimg:float=None, # Half-life of the averaged generator, in thousands of pictures
     average_decay:float=None, # Or the share that it keeps at each batch
-    mirror:bool|None=None, # Flip half of the pictures left to right; not for letters and digits. Off with minutes, else on
+    mirror:bool|None=None, # Flip half the pictures left to right; not for letters and digits. With minutes off, else on
     reset_optimizer:bool|None=None, # Forget Adam's state where a stage begins, as the official code does
     conditional:bool=False, # Learn to draw by class; the pictures need labels
     precision:str='fp32', # fp32, bf16, or fp16 for GPUs without bf16
@@ -123,7 +123,7 @@ def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: a
           StyleGAN, as published
       progrow train --config F --schedule minutes:start_resolution=8
           StyleGAN, small
-      progrow train photos --resolution 64 --schedule 'official:total_kimg=2000,batch_size={4:64,32:16}'
+      progrow train photos --resolution 64 --schedule 'official:total_kimg=6000,batch_size={4:64,32:16}'
           the official settings, but a shorter run (braces want quotes, for the shell)
       torchrun --nproc-per-node 8 -m progrow.cli train photos --resolution 256 --schedule official --gpus 8
           eight GPUs"""
@@ -190,7 +190,7 @@ def _in_turn(labels, n, G):
     numbers = _numbers(labels) if labels is not None else range(G.num_classes)
     return [numbers[i%len(numbers)] for i in range(n)]
 
-# %% ../nbs/82_cli.ipynb #fe345cc2
+# %% ../nbs/82_cli.ipynb #0b4912d8
 def _drawing(*,
     seed:int=0, # Of the latent vectors: the same seed draws the same pictures, the first ones whatever n is
     resolution:int=None, # Side in pixels; left out: the generator's own
@@ -217,7 +217,7 @@ def sample(file:Path, # Generator, checkpoint, folder of a run, or a shipped one
     _save(x, out)
     print(f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}')
 
-# %% ../nbs/82_cli.ipynb #4362ebaa
+# %% ../nbs/82_cli.ipynb #4851a38d
 def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
     from progrow.sampling import sample_images
     if n<1: raise ValueError(f"--n must be 1 or more, got {n}")
@@ -248,7 +248,7 @@ def grid(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: 
     save_images(x, out, rows)
     print(f'{rows} rows of {cols} pictures: {out}')
 
-# %% ../nbs/82_cli.ipynb #c6b87c3c
+# %% ../nbs/82_cli.ipynb #73221504
 def _rows_of_pictures(file, rows, cols, seed=0, labels=None, device=None, **kwargs):
     "Pictures row by row, and how many rows there are"
     from progrow.sampling import draw, random_latents
@@ -289,7 +289,7 @@ def mix(file:Path, # Style generator, checkpoint, folder of a run, or a shipped 
     save_images(mixing_grid(G, z[:rows], z[rows:], [given[i%len(given)] for i in range(rows)], psi, label), out)
     print(f'{rows} rows, {cols} columns: {out}')
 
-# %% ../nbs/82_cli.ipynb #085ff5d4
+# %% ../nbs/82_cli.ipynb #ae9d2863
 def _walking(*,
     frames:int=80, # Pictures in all
     loop:bool=True, # Come back to the first picture
@@ -322,7 +322,7 @@ def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shippe
     save_animation(pictures, out, fps, scale)
     print(f'{len(pictures)} frames: {out}')
 
-# %% ../nbs/82_cli.ipynb #2ba3e59a
+# %% ../nbs/82_cli.ipynb #7f9c1328
 def _walked(file, n_points=4, frames=80, labels=None, device=None, **kwargs):
     from progrow.explore import interpolate
     G = _opened(file, device)
