@@ -301,7 +301,7 @@ def _built_in(name, resolution, cache, progress, kwargs):
     given = dict(cache=cache, progress=progress, **({'resolution':resolution} if resolution else {}))
     return _sets()[name](**{k:v for k,v in given.items() if k in takes}, **kwargs)
 
-__getattr__ = moved('progrow.data', **dict.fromkeys(['avatars','glyphs','digits','stacked_digits','builtin_sets'], 'sets'))
+__getattr__ = moved('progrow.data', **dict.fromkeys(['avatars','glyphs','digits','stacked_digits','builtin_sets','digits_licence'], 'sets'))
 
 # %% ../nbs/12_data.ipynb #00e7b5a8
 def image_pyramid(

@@ -91,7 +91,7 @@ def preset(
     gpus:int=1 # 1, 2, 4 or 8 for `'official'` and `'stylegan'`: their batches and learning rates, not where to train
 )->dict: # A new one at each call: change what you like
     "All arguments of `progressive_learner` that a name stands for. Raises `ValueError` for what was never published"
-    name,changes = options(name)
+    name,changes = options(str(name))
     if problem := _preset_problem(name, changes): raise ValueError(problem)
     if resolution is None: resolution = 32 if name=='minutes' else 1024
     schedule = GrowthSchedule.named(name, resolution, **{'gpus':gpus, **changes})

@@ -16,6 +16,7 @@ from fastcore.meta import delegates
 from .callbacks import how_to_show
 from .checkpoint import generator_networks, load_checkpoint, load_generator, network_class
 from .data import ImagePyramid, builtin_sets, digest, image_pyramid
+from .guards import FiniteSteps
 from .learner import FiniteLoss, GrowthCallback, ProgressiveGAN, ProgressiveLearner, step_seed
 from .losses import Loss
 from .minibatch_stddev import stddev_group
