@@ -108,7 +108,7 @@ class StepCost(NamedTuple):
 def _on_paper(generator, discriminator, loss, precision):
     "`Players` whose networks hold nothing"
     G,D = on_meta(generator).train(),on_meta(discriminator).train()
-    if G.styled: G.mixing = 1. # the most costly step
+    if G.styled and G.mixing: G.mixing = 1. # the most costly step
     half = HalfPrecision(None if precision=='fp32' else dtypes[precision])
     return Players(G, D, deepcopy(loss), SimpleNamespace(autocast=lambda: half, slope_scale=1.))
 
