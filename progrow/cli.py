@@ -371,3 +371,7 @@ def __getattr__(name):
     return options
 
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
+
+# %% ../nbs/82_cli.ipynb #79055b8f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['main']

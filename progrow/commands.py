@@ -133,3 +133,7 @@ def main(
     if not argv or argv[0] in ('-h', '--help', 'help'): print(overview()); return 0
     if argv[0] in ('-V', '--version'): print(f'progrow {progrow.__version__}'); return 0
     return _run(commands[argv[0]], argv[1:]) if argv[0] in commands else _say(_unknown(argv[0]), 2)
+
+# %% ../nbs/79_commands.ipynb #39d1ad19
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['command', 'commands', 'parser']

@@ -350,3 +350,7 @@ def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
     if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
+
+# %% ../nbs/42_learner.ipynb #a6d4f144
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']

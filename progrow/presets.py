@@ -96,3 +96,7 @@ def preset(
     if resolution is None: resolution = 32 if name=='minutes' else 1024
     schedule = GrowthSchedule.named(name, resolution, **{'gpus':gpus, **changes})
     return {**named_presets[name], 'schedule':schedule, 'loss':pick_loss(named_presets[name]['loss'], resolution)}
+
+# %% ../nbs/44_presets.ipynb #e118a107
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['preset', 'pick_loss', 'named_presets']

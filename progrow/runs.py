@@ -245,3 +245,7 @@ def dry_run(self:ProgressiveLearner):
     try: fits.before_fit()
     except ValueError as e: print(f'This would be refused: {e}')
     return self
+
+# %% ../nbs/43_runs.ipynb #cfa9e44d
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['open_generator', 'open_run', 'SavedRun']

@@ -287,3 +287,7 @@ def cores():
 
 @lru_cache(1)
 def _threads(process): return ThreadPoolExecutor(cores())
+
+# %% ../nbs/11_sources.ipynb #8a672a0a
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['open_source', 'fit_image']

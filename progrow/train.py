@@ -250,3 +250,7 @@ def _made(described, key, known):
     if name not in known:
         raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
     return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
+
+# %% ../nbs/45_train.ipynb #d227449f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
