@@ -365,13 +365,12 @@ def info(what:Path, # Generator (also one that comes with progrow), checkpoint, 
     _report(describe(what), json)
 
 # %% ../nbs/82_cli.ipynb #df8b38eb
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['main']
+
 def __getattr__(name):
     if name!='options': raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from progrow.presets import options # where it lives now
     return options
 
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
-
-# %% ../nbs/82_cli.ipynb #79055b8f
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['main']

@@ -332,5 +332,5 @@ def network_problem(
 
 # %% ../nbs/24_networks.ipynb #4509f754
 # What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['resolutions', 'feature_maps', 'GrowingGenerator', 'GrowingDiscriminator', 'Generator',
+__all__ = ['feature_maps', 'GrowingGenerator', 'GrowingDiscriminator', 'Generator',
            'Discriminator', 'network_problem']
