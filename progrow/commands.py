@@ -13,7 +13,7 @@ from pathlib import Path
 from fastcore.docments import docments
 import progrow
 
-# %% ../nbs/79_commands.ipynb #3051e4ae
+# %% ../nbs/79_commands.ipynb #cb823768
 class OnOff(argparse.Action):
     "A flag that is on, until it is given with `--no-` before it"
     def __call__(self, parser, values, _, flag): setattr(values, self.dest, not flag.startswith('--no-'))
@@ -54,7 +54,7 @@ def command(f): # A documented function, see `parser`
     commands[f.__name__] = f
     return f
 
-# %% ../nbs/79_commands.ipynb #369cc310
+# %% ../nbs/79_commands.ipynb #3d4f3d20
 def overview()->str:
     "What `progrow` alone prints"
     lines = [f"  {k:12} {inspect.getdoc(f).splitlines()[0]}" for k,f in commands.items()]
@@ -69,7 +69,7 @@ def _say(line, code):
 
 def _one_line(message): return '; '.join(o.strip() for o in str(message).splitlines() if o.strip()).replace(':;', ':')
 
-# %% ../nbs/79_commands.ipynb #55a5945d
+# %% ../nbs/79_commands.ipynb #31faf911
 def _go_on(args):
     "How to go on with a run that was stopped"
     run = args.get('path') or args.get('folder')
@@ -77,7 +77,7 @@ def _go_on(args):
     if not list(Path(run, 'checkpoints').glob('checkpoint-*.pt')): return '; nothing was saved yet'
     return f'; go on with: progrow resume {shlex.quote(str(run))}'
 
-# %% ../nbs/79_commands.ipynb #d8f73531
+# %% ../nbs/79_commands.ipynb #4e7c3225
 @contextmanager
 def _plain_warnings(name):
     "Warnings as one line each"
@@ -89,7 +89,7 @@ def _plain_warnings(name):
         warnings.showwarning = show
         yield
 
-# %% ../nbs/79_commands.ipynb #c1689431
+# %% ../nbs/79_commands.ipynb #3e57939b
 refusals = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError) # with a sentence for the user
 
 def _refused(e, name):
@@ -124,7 +124,7 @@ def _unknown(name):
     return (f"progrow: there is no command {name!r}{f', did you mean {near[0]!r}?' if near else ''} "
             f"The commands are {', '.join(commands)}")
 
-# %% ../nbs/79_commands.ipynb #98d6e9ac
+# %% ../nbs/79_commands.ipynb #bfb3e602
 def main(
     argv=None # Words after `progrow`; None: those of the command line
 )->int: # The exit code
