@@ -291,6 +291,9 @@ def _lower_problem(p, top, image_channels, labels):
     if top>p.resolution: return f"resolution={top}, but these pictures end at {p.resolution}: ask for that or less"
 
 # %% ../nbs/12_data.ipynb #a0bd5634
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ImagePyramid', 'image_pyramid', 'pyramid_levels', 'batch_share', 'digest']
+
 def _sets():
     "Name -> function of the built-in sets"
     return import_module('progrow.sets').builtin_sets

@@ -170,3 +170,7 @@ class FitsInMemory(Callback):
         for r,n in stages_left(learn.schedule, learn.images_seen, learn.processes.world).items():
             if 2000*n*r*r*G.config.get('fmap_max', 512) < free: continue # far from it: not worth counting
             check_memory(G, D, learn.gan_loss, r, n, learn.precision.name, device, adam, free)
+
+# %% ../nbs/41_guards.ipynb #f5924d5f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Checkpoints', 'Guard', 'FiniteSteps', 'FitsInMemory', 'stop_signals']

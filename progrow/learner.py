@@ -218,7 +218,8 @@ def fit(self:ProgressiveLearner,
         raise ValueError(f"n_ticks must be 1 or more, or None for all {left} that are left; got {n_ticks}")
     saves = any(isinstance(c, Checkpoints) for c in [*self.cbs, *L(cbs)])
     heard = stop_signals(self.processes.many) if saves else nullcontext()
-    with _shown(self, show) as lines, heard as self.asked: Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *lines])
+    with _shown(self, show) as lines, heard as self.asked:
+        Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *lines])
 
 @contextmanager
 def _shown(learn, show):
@@ -349,3 +350,7 @@ def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
     if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
+
+# %% ../nbs/42_learner.ipynb #a6d4f144
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']

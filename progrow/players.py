@@ -128,3 +128,7 @@ def agree_on_loss(self:Players):
     mean = torch.tensor(list(state.values()), dtype=torch.float64, device=self.device)
     self.processes.average([mean])
     self.loss.load_state_dict(dict(zip(state, mean.tolist())))
+
+# %% ../nbs/34_players.ipynb #d2cb322d
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Players']

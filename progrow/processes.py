@@ -152,3 +152,7 @@ def first_here(
     for e in everyone:
         if e: raise e
     return made if first else make()
+
+# %% ../nbs/33_processes.ipynb #ec86764d
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Processes', 'processes', 'join_processes']
