@@ -38,11 +38,17 @@ class Meter(TorchDispatchMode):
         self.traffic = 0 # Bytes read and written
         self.held = set() # What is live, by id
 
+def tensor_bytes(
+    tree # Tensors, or lists, tuples and dicts of them
+)->int: # Bytes
+    "What the tensors in a structure hold, in bytes"
+    return sum(t.numel()*t.element_size() for t in tree_leaves(tree) if isinstance(t, Tensor))
+
 # %% ../nbs/35_cost.ipynb #cda9d276
 @patch
 def __torch_dispatch__(self:Meter, func, types, args=(), kwargs=None):
     "Do what was asked for, and take it down"
-    if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta: return 0 # somebody wants a number: nobody has computed it
+    if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta: return 0 # nobody has that number
     kwargs = kwargs or {}
     out = func(*args, **kwargs)
     count = flop_registry.get(func._overloadpacket)
@@ -51,15 +57,9 @@ def __torch_dispatch__(self:Meter, func, types, args=(), kwargs=None):
     return out
 
 # %% ../nbs/35_cost.ipynb #25bc8a82
-def tensor_bytes(
-    tree # Tensors, or lists, tuples and dicts of them
-)->int: # Bytes
-    "What the tensors in a structure hold, in bytes"
-    return sum(t.numel()*t.element_size() for t in tree_leaves(tree) if isinstance(t, Tensor))
-
 @patch
 def note(self:Meter, func, out, given):
-    "Take down an operation: a view moves nothing, an operation in place holds nothing new"
+    "Take it down: a view moves nothing, an operation in place holds nothing new"
     alias = [r.alias_info for r in func._schema.returns]
     if all(a is None or a.is_write for a in alias): self.traffic += tensor_bytes((out, given))
     if all(a is None for a in alias):
@@ -67,8 +67,7 @@ def note(self:Meter, func, out, given):
             if isinstance(t, Tensor): self.hold(t.untyped_storage())
 
 @patch
-def hold(self:Meter, storage):
-    "Count some memory until it is let go"
+def hold(self:Meter, storage): # count some memory until it is let go
     n,key = storage.nbytes(),id(storage)
     if key in self.held: return # `_unsafe_view` is a view, but does not say so
     self.held.add(key); self.live += n; self.peak = max(self.peak, self.live)
@@ -84,14 +83,13 @@ class HalfPrecision(TorchFunctionMode):
     def _half(self, t): return t.to(self.dtype) if isinstance(t, Tensor) and t.is_floating_point() else t
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if self.dtype and getattr(func, '__name__', '') in half_operations: args,kwargs = tree_map(self._half, (args, kwargs))
+        if self.dtype and getattr(func, '__name__', '') in half_operations:
+            args,kwargs = tree_map(self._half, (args, kwargs))
         return func(*args, **kwargs)
 
 # %% ../nbs/35_cost.ipynb #054aad5e
-def on_meta(
-    net:nn.Module # Stays as it is
-)->nn.Module: # Of the same shape, without weights
-    "A copy of a network that holds nothing"
+def on_meta(net:nn.Module)->nn.Module: # Of the same shape, without weights
+    "A copy of a network that holds nothing; the network stays as it is"
     empty = {id(p): nn.Parameter(p.detach().to('meta')) for p in net.parameters()}
     return deepcopy(net, {**empty, **{id(b): b.to('meta') for b in net.buffers()}})
 
@@ -99,12 +97,11 @@ def on_meta(
 class StepCost(NamedTuple):
     "What one training step asks for, with all the images of its batch"
     flops:int # Additions and multiplications of matrix products and convolutions
-    memory:int # Bytes at the worst moment, gradients included, weights and what Adam and the average keep not: see `weights_memory`
+    memory:int # Bytes at the worst moment, with gradients, without what stays from step to step: see `weights_memory`
     critic_memory:int # ... of the critic's half of the step
     generator_memory:int # ... of the generator's half
     traffic:int # Bytes read and written by all operations, if nothing is fused
 
-# %% ../nbs/35_cost.ipynb #54934d0c
 def _on_paper(generator, discriminator, loss, precision):
     "`Players` whose networks hold nothing"
     G,D = on_meta(generator).train(),on_meta(discriminator).train()
@@ -112,6 +109,7 @@ def _on_paper(generator, discriminator, loss, precision):
     half = HalfPrecision(None if precision=='fp32' else dtypes[precision])
     return Players(G, D, deepcopy(loss), SimpleNamespace(autocast=lambda: half, slope_scale=1.))
 
+# %% ../nbs/35_cost.ipynb #54934d0c
 def step_cost(
     generator:nn.Module, # See `GrowingGenerator`
     discriminator:nn.Module, # See `GrowingDiscriminator`
@@ -131,8 +129,10 @@ def step_cost(
     with torch.random.fork_rng(devices=[]):
         with Meter() as critic: _backward(players.critic_terms(real, alpha, labels))
         D.zero_grad()
-        with players.critic_frozen(), Meter() as gen: players.generator_term(batch_size, resolution, alpha, labels).backward()
-    return StepCost(critic.flops+gen.flops, max(critic.peak, gen.peak), critic.peak, gen.peak, critic.traffic+gen.traffic)
+        with players.critic_frozen(), Meter() as gen:
+            players.generator_term(batch_size, resolution, alpha, labels).backward()
+    flops,traffic = critic.flops+gen.flops,critic.traffic+gen.traffic
+    return StepCost(flops, max(critic.peak, gen.peak), critic.peak, gen.peak, traffic)
 
 def _backward(terms):
     for term in terms: term.backward() # each frees its memory before the next begins
@@ -164,6 +164,9 @@ def weights_memory(
     return FixedMemory(g+d, g, 2*tensor_bytes([*generator.parameters(), *discriminator.parameters()]))
 
 # %% ../nbs/35_cost.ipynb #f7694855
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['step_cost', 'StepCost', 'seconds_per_image', 'plan']
+
 def _number(file):
     "The number in a small file, or None"
     try: return int(file.read_text())
@@ -177,7 +180,18 @@ def _stat(file, name):
 _limits = {1: ('memory.limit_in_bytes','memory.usage_in_bytes','total_inactive_file'), # control groups, by version
            2: ('memory.max','memory.current','inactive_file')} # files kept in memory make room when it is needed
 
+def _machine_memory():
+    "Bytes that the machine could give, or None where that is not known"
+    try:
+        import psutil
+        return psutil.virtual_memory().available
+    except ImportError: return 1024*_stat(Path('/proc/meminfo'), 'MemAvailable:') or None
+
 # %% ../nbs/35_cost.ipynb #0fc49777
+def _left_in(folder, most, used, cached):
+    limit,now = _number(folder/most),_number(folder/used)
+    return None if limit is None or now is None else limit-now+_stat(folder/'memory.stat', cached)
+
 def _group_memory(groups='/proc/self/cgroup', top='/sys/fs/cgroup'):
     "Bytes left in the control groups of this process (Linux; what a container is allowed), as far as they have limits"
     try: lines = [o.split(':', 2) for o in Path(groups).read_text().splitlines()]
@@ -190,17 +204,6 @@ def _group_memory(groups='/proc/self/cgroup', top='/sys/fs/cgroup'):
         around = [o for o in (folder, *folder.parents) if o.is_relative_to(root)] # a group is bound by those around it
         left += [o for o in (_left_in(f, *_limits[1 if kind else 2]) for f in around) if o is not None]
     return left
-
-def _left_in(folder, most, used, cached):
-    limit,now = _number(folder/most),_number(folder/used)
-    return None if limit is None or now is None else limit-now+_stat(folder/'memory.stat', cached)
-
-def _machine_memory():
-    "Bytes that the machine could give, or None where that is not known"
-    try:
-        import psutil
-        return psutil.virtual_memory().available
-    except ImportError: return 1024*_stat(Path('/proc/meminfo'), 'MemAvailable:') or None
 
 # %% ../nbs/35_cost.ipynb #5c585f0e
 def available_memory(
@@ -230,8 +233,9 @@ def check_memory(
     free = available_memory(device) if available is None else available
     asked = need()
     if free is None or asked<=free: return asked
+    ways = _what_fits(need, resolution, batch_size, precision, free)
     raise ValueError(f"stage {resolution}x{resolution} with batch {batch_size} needs about {readable_bytes(asked)}, "
-                     f"{readable_bytes(free)} are free: {'; or '.join(_what_fits(need, resolution, batch_size, precision, free))}")
+                     f"{readable_bytes(free)} are free: {'; or '.join(ways)}")
 
 # %% ../nbs/35_cost.ipynb #fd64db85
 def _what_fits(need, resolution, batch_size, precision, free):
@@ -257,6 +261,7 @@ def stages_left(
     "The resolutions that are still to come"
     return {p.resolution: schedule.next_batch(p.start).batch_size//world for p in schedule.phases if p.end>images_seen}
 
+# %% ../nbs/35_cost.ipynb #7280cf6b
 @contextmanager
 def _undisturbed(players):
     "Steps without a trace: random numbers, gradients and buffers are as they were afterwards"
@@ -267,7 +272,7 @@ def _undisturbed(players):
             for net in (players.generator, players.discriminator): net.zero_grad()
             for b,old in buffers: b.copy_(old)
 
-# %% ../nbs/35_cost.ipynb #7280cf6b
+# %% ../nbs/35_cost.ipynb #e2c7d942
 def seconds_per_step(
     players:Players, # Who play; nothing of them changes
     real:Tensor, # (n, c, r, r) in [-1, 1]
@@ -284,6 +289,7 @@ def seconds_per_step(
             loss.item() # wait for the device
     return perf_counter()-begun
 
+# %% ../nbs/35_cost.ipynb #be554870
 def seconds_per_image(
     players:Players, # Who play
     images, # An `ImagePyramid`
@@ -293,7 +299,8 @@ def seconds_per_image(
 )->dict: # Resolution -> seconds for one image of the whole batch
     "Time a step at every resolution that is still to come, on this machine"
     res,step,last,world = {},0.,None,players.processes.world
-    count = lambda r,n: step_cost(players.generator, players.discriminator, players.loss, r, n, 1., players.precision.name).flops
+    G,D,loss,precision = players.generator,players.discriminator,players.loss,players.precision.name
+    count = lambda r,n: step_cost(G, D, loss, r, n, 1., precision).flops
     for r,n in stages_left(schedule, images_seen, world).items():
         if step<=patience:
             ids = np.arange(n) % len(images)
@@ -323,14 +330,14 @@ def plan(
     images_seen:int=0 # Images that are done already
 )->pd.DataFrame: # A row for each phase that is left: `seconds` and `memory` in bytes, NaN where the dict has no entry
     "What a run will do and cost, phase by phase"
-    rows = []
+    rows,columns = [],'phase resolution from_kimg images batch learning_rate steps seconds memory'.split()
     for p in schedule.phases:
         start = max(p.start, images_seen)
         if start>=p.end: continue
         s,n = schedule.next_batch(start),p.end-start
         t,m = (d.get(p.resolution, float('nan')) for d in (seconds_per_image, memory_per_resolution))
         rows.append((p.phase, p.resolution, start/1000, n, s.batch_size, s.learning_rate, ceil(n/s.batch_size), n*t, m))
-    return pd.DataFrame(rows, columns='phase resolution from_kimg images batch learning_rate steps seconds memory'.split())
+    return pd.DataFrame(rows, columns=columns)
 
 # %% ../nbs/35_cost.ipynb #e3f18a39
 def _known(show): return lambda x: '?' if pd.isna(x) else show(x)
@@ -345,7 +352,3 @@ def plan_text(
     total,most = table.seconds.sum(skipna=False),table.memory.max(skipna=False)
     return (f"{shown.to_string(index=False)}\ntotal: {table.images.sum():,} images, {table.steps.sum():,} steps, "
             f"{_known(readable_time)(total)}, at most {_known(readable_bytes)(most)}")
-
-# %% ../nbs/35_cost.ipynb #f7986da6
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['step_cost', 'StepCost', 'seconds_per_image', 'plan']

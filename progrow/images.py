@@ -153,10 +153,9 @@ def enlarge(
     "Larger pictures by repeating every pixel. `ValueError` for a size that is no multiple"
     w = x.shape[-1]
     if times is None: times = size//w
-    if times<1 or size not in (None, times*w):
-        raise ValueError(f"pictures of width {w} can be enlarged by whole numbers only, got {size or times}: "
-                         "choose a multiple")
-    return x.repeat_interleave(times, -2).repeat_interleave(times, -1)
+    if times>=1 and size in (None, times*w): return x.repeat_interleave(times, -2).repeat_interleave(times, -1)
+    raise ValueError(f"pictures of width {w} can be enlarged by whole numbers only, got {size or times}: "
+                     "choose a multiple")
 
 # %% ../nbs/10_images.ipynb #daac8a17
 class Picture:
@@ -208,8 +207,7 @@ def save_images(
     "Save a batch as one PNG grid, pixel by pixel, atomically. Raises `ValueError` for another suffix"
     path,grid = Path(path),_pillow(image_grid(images, rows, gap))
     if path.suffix.lower()!='.png':
-        raise ValueError(f"save_images writes PNG, which loses nothing, got {path.name!r}. "
-                         "Use a name that ends in .png")
+        raise ValueError(f"save_images writes PNG, which loses nothing, got {path.name!r}. Use a name ending in .png")
     with atomic_write(path) as f: grid.save(f, 'png')
     return path
 
