@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log_columns', 'average_decay', 'average_weights', 'WeightAverage', 'History', 'SampleStrip', 'seconds_left',
-           'GrowthBar', 'read_log', 'Log', 'AverageGradients', 'tracker']
+           'GrowthBar', 'how_to_show', 'TickLines', 'read_log', 'Log', 'AverageGradients', 'tracker']
 
 # %% ../nbs/40_callbacks.ipynb #598b573b
 from pathlib import Path
@@ -16,7 +16,9 @@ from torch import nn
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastcore.basics import patch
+from fastcore.imports import IN_NOTEBOOK
 from .cost import seconds_per_image
+from .files import moved
 from .images import enlarge, show_images
 
 # %% ../nbs/40_callbacks.ipynb #c7c72e79
@@ -156,6 +158,26 @@ def line(self:GrowthBar)->str:
     skipped = f', {self.learn.skipped} steps skipped' if self.learn.skipped else ''
     return f"{s.resolution}x{s.resolution} {s.phase}{alpha}, {1/self.per_image[s.resolution]:.0f} images/s, {left} left{skipped}"
 
+# %% ../nbs/40_callbacks.ipynb #cd59bc2b
+def how_to_show(
+    show:str|None=None # `'bar'`, `'lines'` or `'nothing'`; None: a bar in a notebook or a terminal, else lines
+)->str: # One of the three
+    "How a run says where it stands. Raises `ValueError` for other words"
+    if show is None: return 'bar' if IN_NOTEBOOK or sys.stdout.isatty() else 'lines'
+    if show in ('bar','lines','nothing'): return show
+    raise ValueError(f"show={show!r}: take 'bar', 'lines' (one per tick) or 'nothing', or leave it out")
+
+class TickLines(Callback):
+    "Print a line per tick"
+    order = 70 # after all that a tick changes
+    def after_epoch(self):
+        if self.learn.processes.first and self.learn.history.rows: print(self.line(), flush=True)
+    def line(self)->str:
+        "Where the run stands"
+        s,(critic,generator) = self.state,self.learn.history.rows[-1][2:4]
+        return (f"{self.images_seen/1000:.1f} of {self.schedule.total_images/1000:.1f} kimg, "
+                f"{s.resolution}x{s.resolution} {s.phase}, critic {critic:.3f}, generator {generator:.3f}")
+
 # %% ../nbs/40_callbacks.ipynb #d7f11dea
 log_columns = ['kimg','resolution','phase','alpha','critic_loss','generator_loss','images_per_second','seconds','skipped','peak_memory']
 
@@ -273,3 +295,12 @@ def tracker(
         Path(path).mkdir(parents=True, exist_ok=True)
         wandb.init(project='progrow', dir=str(path))
     return _tracker(WandbCallback)(log=None, log_preds=False)
+
+# %% ../nbs/40_callbacks.ipynb #bfd48f85
+def images_left(schedule, images_seen): return schedule.images_left(images_seen) # its home is the schedule
+__getattr__ = moved('progrow.callbacks', Checkpoints='guards', Guard='guards')
+
+# %% ../nbs/40_callbacks.ipynb #1b391078
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['WeightAverage', 'History', 'SampleStrip', 'GrowthBar', 'Log', 'read_log', 'AverageGradients',
+           'tracker']

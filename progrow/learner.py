@@ -6,7 +6,7 @@
 __all__ = ['adam_settings', 'step_seed', 'ProgressiveGAN', 'ProgressiveLearner', 'FiniteLoss', 'GrowthCallback', 'versions']
 
 # %% ../nbs/42_learner.ipynb #8869cac9
-from contextlib import ExitStack
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -17,13 +17,14 @@ from warnings import warn
 import torch
 from torch import nn, Tensor
 from fastai.callback.core import Callback, CancelBackwardException, CancelStepException
+from fastai.callback.progress import ProgressCallback
 from fastai.learner import AvgSmoothLoss, Learner
 from fastai.metrics import ValueMetric
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device
 from fastcore.basics import noop, patch
 from fastcore.foundation import L
-from .callbacks import AverageGradients, GrowthBar, History, SampleStrip, WeightAverage
+from .callbacks import AverageGradients, GrowthBar, History, SampleStrip, TickLines, WeightAverage, how_to_show
 from .checkpoint import (load_checkpoint, random_states, save_checkpoint, save_generator, set_random_states,
                                 settings_differ)
 from .data import ImagePyramid, digest
@@ -206,7 +207,8 @@ def ticks_left(self:ProgressiveLearner)->list: # (start, end) in images
 @patch
 def fit(self:ProgressiveLearner,
     n_ticks:int|None=None, # Ticks to train; None: all that are left. Call again to go on
-    cbs=None # Callbacks for this call
+    cbs=None, # Callbacks for this call
+    show:str|None=None # `'bar'`, `'lines'` or `'nothing'`; None: see `how_to_show`
 ):
     "Train from where the run stands"
     left = len(self.ticks_left())
@@ -215,10 +217,18 @@ def fit(self:ProgressiveLearner,
     if n_ticks is not None and n_ticks<1:
         raise ValueError(f"n_ticks must be 1 or more, or None for all {left} that are left; got {n_ticks}")
     saves = any(isinstance(c, Checkpoints) for c in [*self.cbs, *L(cbs)])
-    with ExitStack() as around:
-        for quiet in [] if self.processes.first else [self.no_bar, self.no_logging]: around.enter_context(quiet())
-        self.asked = around.enter_context(stop_signals(self.processes.many)) if saves else None
-        Learner.fit(self, min(n_ticks or left, left), cbs=cbs)
+    heard = stop_signals(self.processes.many) if saves else nullcontext()
+    with _shown(self, show) as lines, heard as self.asked:
+        Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *lines])
+
+@contextmanager
+def _shown(learn, show):
+    "Switch bar and table off, unless they are wanted; gives the callbacks that take their place"
+    has_bar = any(isinstance(c, ProgressCallback) for c in learn.cbs)
+    if not learn.processes.first: show = 'nothing'
+    if show=='bar' or show is None and not has_bar or how_to_show(show)=='bar': yield []
+    else:
+        with learn.no_bar(), learn.no_logging(): yield [TickLines()] if how_to_show(show)=='lines' else []
 
 # %% ../nbs/42_learner.ipynb #31bc499e
 @patch
@@ -340,3 +350,7 @@ def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
     if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
+
+# %% ../nbs/42_learner.ipynb #a6d4f144
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']

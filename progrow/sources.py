@@ -7,6 +7,7 @@ __all__ = ['fit_image', 'Source', 'open_source']
 
 # %% ../nbs/11_sources.ipynb #1bb878cb
 import io, json, os, zipfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -245,6 +246,24 @@ def _channels(names, grey):
     raise ValueError(f"{len(greys)} grey and {len(grey)-len(greys)} colour pictures (grey: {names[greys[0]]}), "
                      "expected one kind: pass image_channels=3 or image_channels=1 to convert")
 
+# %% ../nbs/11_sources.ipynb #5fad0d6d
+@patch
+def facts(self:Source)->dict: # Plain values; `fits_resolution` is the largest size that every picture has
+    "What there is to say of the pictures without decoding them"
+    heads = {name:_header(self, i) for i,name in enumerate(self.names)}
+    sizes,modes = zip(*(filter(None, heads.values()))) if any(heads.values()) else ([],[])
+    sizes,short = sorted(sizes, key=lambda o: o[0]*o[1]),min(map(min, sizes), default=0)
+    smallest,largest = (f'{o[0]}x{o[1]}' for o in (sizes[0],sizes[-1])) if short else (None,None)
+    fits,unread = 2**(short.bit_length()-1) if short else None,[name for name,head in heads.items() if head is None]
+    return dict(kind='pictures', files=len(self), folders=len({Path(o).parent for o in self.names}),
+        labels=self.labels is not None, smallest=smallest, largest=largest, fits_resolution=fits, modes=Counter(modes),
+        unreadable=unread or None)
+
+def _header(src, i):
+    try:
+        with src.open(i) as im: return im.size,im.mode
+    except Exception: return None # no picture, whatever is wrong with it
+
 # %% ../nbs/11_sources.ipynb #04b277f5
 @patch
 def read(self:Source,
@@ -268,3 +287,7 @@ def cores():
 
 @lru_cache(1)
 def _threads(process): return ThreadPoolExecutor(cores())
+
+# %% ../nbs/11_sources.ipynb #8a672a0a
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['open_source', 'fit_image']

@@ -13,8 +13,10 @@ import os, torch
 from torch import nn
 from fastai.torch_core import default_device
 from fastcore.meta import delegates
+from .callbacks import how_to_show
 from .checkpoint import generator_networks, load_checkpoint, load_generator, network_class
 from .data import ImagePyramid, builtin_sets, digest, image_pyramid
+from .guards import FiniteSteps
 from .learner import FiniteLoss, GrowthCallback, ProgressiveGAN, ProgressiveLearner, step_seed
 from .losses import Loss
 from .minibatch_stddev import stddev_group
@@ -31,7 +33,7 @@ own_schedule = dict(loss='wgan-gp', latent_dim=512, fmap_base=8192, fmap_max=512
                     mirror=False, reset_optimizer=True, average_kimg=10.) # what goes with a `GrowthSchedule` of one's own
 
 def pick_preset(
-    schedule, # A name of `named_presets`, or a `GrowthSchedule`
+    schedule, # A name of `named_presets`, with options as in `'official:gpus=8'`, or a `GrowthSchedule`
     resolution:int|None=None, # Side in pixels that the run ends with; None: 32, or the schedule's
     **given # Arguments that win, where they are not None
 )->dict: # All settings of a run
@@ -110,7 +112,9 @@ def pick_device(
     device=None # Of PyTorch; None: a GPU if there is one
 )->torch.device:
     "A device that is there. Raises `ValueError`"
-    device = torch.device(device if device is not None else default_device().type)
+    asked = device if device is not None else default_device().type
+    try: device = torch.device(asked)
+    except RuntimeError as e: raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
     if device.type!='cuda': return device
     if device.index is None and 'LOCAL_RANK' in os.environ: device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -201,12 +205,14 @@ def fit_progressive(
     dry_run:bool=False, # Print what the run would do and cost, and train nothing
     minutes:float=10., # Between two checkpoints
     tracker:str|None=None, # Also report to `'tensorboard'` or `'wandb'`, where installed
+    show:str|None=None, # `'bar'`, `'lines'` (one per tick) or `'nothing'`; None: see `how_to_show`
     **kwargs
 )->ProgressiveLearner: # Trained: `learn.sample(16)`, `learn.export(path)`
     "Train a generator on pictures of your own, from 4x4 up, in one call; killed, call it again"
+    how_to_show(show) # complains about other words
     if path is not None: check_folder(path, images, resume)
     learn = progressive_learner(images, resolution, **kwargs)
-    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker)
+    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show)
 
 # %% ../nbs/45_train.ipynb #3b89710e
 def resume_run(
@@ -214,10 +220,11 @@ def resume_run(
     images=None, # Where the images are now; None: where they were
     device=None, # Where to train; None: a GPU if there is one
     minutes:float=10., # Between two checkpoints
-    tracker:str|None=None # `'tensorboard'` or `'wandb'`
+    tracker:str|None=None, # `'tensorboard'` or `'wandb'`
+    show:str|None=None # As for `fit_progressive`
 )->ProgressiveLearner: # Trained to the end of its schedule
     "Go on with a run, with nothing but its folder"
-    return rebuild(open_run(folder), images, device).fit_in(folder, True, minutes, tracker)
+    return rebuild(open_run(folder), images, device).fit_in(folder, True, minutes, tracker, show)
 
 network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics that a checkpoint may name
 _losses = {o.__name__:o for o in loss_names.values()}
@@ -243,3 +250,7 @@ def _made(described, key, known):
     if name not in known:
         raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
     return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
+
+# %% ../nbs/45_train.ipynb #d227449f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from progrow import cli
-from progrow.cli import commands, main, options, parser
+from progrow.cli import commands, main, parser
+from progrow.presets import options
 
 few = 'minutes:stabilize_kimg=0.1,fade_kimg=0.1,batch_size=16'
 
@@ -67,8 +68,8 @@ def test_flags_are_those_of_python():
     from progrow.train import fit_progressive, progressive_learner, resume_run
     ours = lambda name: defaults(commands[name])
     for name,fs,extra,left in (
-            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','schedule','loss'}, {'source','generator','discriminator','cbs','kwargs','progress'}),
-            ('resume', [resume_run], {'quiet'}, set()),
+            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','column','gpus','schedule','loss','cache'}, {'source','generator','discriminator','cbs','kwargs','progress','show'}),
+            ('resume', [resume_run], {'quiet'}, {'show'}),
             ('data', [avatars, image_pyramid], {'images','preview','json','n','seed','cache'}, {'source','progress','kwargs'}),
             ('interpolate', [save_animation, interpolate], {'file','out','device','frames'}, {'generator','path'})):
         cli,python = ours(name),defaults(*fs)
@@ -146,22 +147,22 @@ def test_dry_run(capsys, tmp_path):
     assert not (tmp_path/'r').exists()
 
 def test_train_refuses(capsys, tmp_path):
-    for words,match in (('nowhere', 'no file or folder'), ('digits --resolution 8 --loss hinge', 'no loss'), ('--schedule slow', 'no schedule is named'),
-                        ('--schedule minutes:speed=2', "no option 'speed'"), ('--schedule official:gpus=3', 'gpus'), ('--schedule paper:total_kimg=3', 'groups of 16'),
-                        ('--schedule minutes:x', 'cannot be read'), ('--precision fp8', 'precision'), ('--seed -1', 'seed must be'), ('--device cuda:99', 'CUDA'),
+    for words,match in (('nowhere', 'no file or folder'), ('digits --resolution 8 --loss hinge', 'no loss'), ('--schedule slow', 'no preset is named'),
+                        ('--schedule minutes:speed=2', "no option 'speed'"), ('--schedule official:gpus=3', 'gpus'), ('digits --column ffhq', 'give --config too'),
+                        ('--schedule minutes:x', 'cannot be read'), ('--precision fp8', 'precision'), ('--seed -1', 'seed must be'), ('--device cuda:99', 'CUDA'), ('--gpus 8', "'minutes' has numbers for gpus in"), ('--config A --schedule official --gpus 3', 'gpus'),
                         ('digits --resolution 8 --tracker paper', 'tracker')):
         refused(capsys, f'train {words} --path {tmp_path}/r', match)
     assert not (tmp_path/'r'/'generator.pt').exists()
 
 @pytest.mark.parametrize('words,want', [('', ('minutes', 'wgan-gp', 'Generator', 64)), ('--config A', ('official', 'wgan-gp:full', 'Generator', 512)), ('--config F', ('stylegan', 'non-saturating', 'StyleGenerator', 512)),
     ('--config F --schedule minutes --loss lsgan', ('minutes', 'lsgan', 'StyleGenerator', 64)), ('--config F --latent-dim 8', ('stylegan', 'non-saturating', 'StyleGenerator', 8)),
-    ('--config D --schedule minutes:start_resolution=8', ('minutes', 'non-saturating', 'StyleGenerator', 64)), ('--schedule official', ('official', 'wgan-gp', 'Generator', 512))])
+    ('--config D --schedule minutes:start_resolution=8', ('minutes', 'non-saturating', 'StyleGenerator', 64)), ('--schedule official', ('official', 'wgan-gp:full', 'Generator', 512))])
 def test_config(words, want, monkeypatch, tmp_path):
     "A row of the table, and flags beside it that change it"
     from progrow import train
     from progrow.schedule import GrowthSchedule
     made = {}
-    def note(path, resume, dry_run, minutes, **kw): made['learn'] = train.progressive_learner(**{**kw, 'fmap_max':kw.get('fmap_max', 8), 'fmap_base':8})
+    def note(images, path, resume, dry_run, minutes, show, **kw): made['learn'] = train.progressive_learner(images, **{**kw, 'fmap_max':kw.get('fmap_max', 8), 'fmap_base':8})
     monkeypatch.setattr(train, 'fit_progressive', note)
     schedule,loss,network,latent_dim = want
     assert main(f'train digits --resolution 8 --device cpu --path {tmp_path} --dry-run {words}'.split())==0
@@ -182,13 +183,63 @@ def test_train_resume_and_draw_with_styles(tmp_path, capsys):
     assert len(set(pictures))==1
     refused(capsys, f'train digits --config G --path {tmp_path}/g', 'config must be one of A, B, C, D, E, F')
 
-def test_official_schedule():
+def settings_of(words, monkeypatch, path):
+    "What `progrow train WORDS` would train, without training; networks of few channels where the words leave them open"
+    from progrow import train
+    from progrow.learner import ProgressiveLearner
+    made = []
+    monkeypatch.setattr(ProgressiveLearner, 'dry_run', lambda self: made.append(self))
+    assert main(f'train digits --resolution 8 --device cpu --path {path} --dry-run {words}'.split())==0
+    return made[0]
+
+@pytest.mark.parametrize('words,name,gpus,changes', [('minutes', 'minutes', 1, {}), ('official', 'official', 1, {}), ('official --gpus 8', 'official', 8, {}), ('paper', 'paper', 1, {}), ('stylegan --gpus 2', 'stylegan', 2, {}),
+    ('official:gpus=8,total_kimg=9000', 'official', 8, dict(total_kimg=9000)), ('paper:total_kimg=9000', 'paper', 1, dict(total_kimg=9000)), ('stylegan:total_kimg=9000 --gpus 4', 'stylegan', 4, dict(total_kimg=9000))])
+def test_a_schedule_is_its_whole_preset(words, name, gpus, changes, monkeypatch, tmp_path):
+    "Options change the schedule, and nothing else"
+    from progrow.presets import preset
     from progrow.schedule import GrowthSchedule
-    schedule,sizes = cli._schedule('official:gpus=8,total_kimg=100', 16)
-    assert schedule==GrowthSchedule.named('official', 16, gpus=8, total_kimg=100) and sizes['fmap_base']==8192
-    schedule,sizes = cli._schedule('minutes:total_kimg=1', None)
-    assert schedule==GrowthSchedule.named('minutes', 32, total_kimg=1) and sizes['fmap_base']==256
-    assert cli._schedule('paper', 64)==('paper', {})
+    learn = settings_of(f'--schedule {words}', monkeypatch, tmp_path/'r')
+    want,s = preset(name, 8, gpus),learn.settings
+    assert learn.schedule==GrowthSchedule.named(name, 8, gpus, **changes) and learn.gan_loss==want['loss']
+    found = {k:s[k] for k in ('mirror','reset_optimizer','average_decay')}
+    found.update({k:s['generator'][k] for k in ('latent_dim','fmap_base','fmap_max')}, **{k:s['discriminator'][k] for k in ('group_size','pool_before_activation')})
+    assert found=={'average_decay':None, **{k:v for k,v in want.items() if k not in ('schedule','loss','average_kimg')}}
+    if 'average_kimg' in want: assert s['average_kimg']==want['average_kimg']
+    assert not (tmp_path/'r').exists()
+
+def test_flags_win_over_the_preset(monkeypatch, tmp_path):
+    p = parser(commands['train'])
+    assert [p.parse_args(o.split()).mirror for o in ('', '--mirror', '--no-mirror')]==[None, True, False]
+    s = settings_of('--schedule official --no-mirror --no-reset-optimizer --average-kimg 3 --fmap-base 64', monkeypatch, tmp_path/'r').settings
+    assert (s['mirror'], s['reset_optimizer'], s['average_kimg'], s['average_decay'])==(False, False, 3., None)
+    assert (s['generator']['fmap_base'], s['generator']['fmap_max'])==(64, 512)
+
+def test_columns_of_the_table(monkeypatch, tmp_path):
+    small = '--fmap-base 8 --fmap-max 8'
+    loss = lambda words: type(settings_of(f'{words} {small}', monkeypatch, tmp_path/'r').gan_loss).__name__
+    assert [loss(o) for o in ('--config F', '--config F --column ffhq', '--config F --column celebahq')]==['NonSaturating', 'NonSaturating', 'WGANGP']
+    assert loss('--config F --column celebahq --loss lsgan')=='LSGAN'
+    four = settings_of(f'--config F --gpus 4 {small}', monkeypatch, tmp_path/'r').schedule.next_batch(0).batch_size
+    assert four>settings_of(f'--config F {small}', monkeypatch, tmp_path/'r').schedule.next_batch(0).batch_size
+
+def test_fastai_keeps_its_defaults():
+    "No part of the package changes what other learners get"
+    for file in (Path(__file__).parents[1]/'progrow').glob('*.py'):
+        text = file.read_text(encoding='utf-8')
+        assert 'import defaults' not in text and 'defaults.callbacks' not in text, file.name
+    assert 'locals()' not in Path(cli.__file__).read_text(encoding='utf-8')
+
+def test_lines_are_the_choice_of_the_caller(capsys, monkeypatch, tmp_path):
+    words = f'train digits --resolution 8 --device cpu --fmap-base 32 --latent-dim 8 --schedule {few} --path {tmp_path}'
+    capsys.readouterr()
+    for name,flags,lines in (('a', '', True), ('b', '--quiet', False)):
+        assert main(f'{words}/{name} {flags}'.split())==0
+        out = capsys.readouterr().out
+        assert (' kimg, 8x8 stabilize, critic ' in out)==lines and 'Trained on 304 pictures' in out and 'generator_loss' not in out
+
+def test_old_names():
+    assert cli.options is options
+    with pytest.raises(AttributeError): cli.nothing
 
 def test_sample(capsys, runs, tmp_path):
     from progrow.checkpoint import load_generator
@@ -203,7 +254,7 @@ def test_sample(capsys, runs, tmp_path):
     assert Image.open(tmp_path/'g.png').size==(12,8)
     assert main(['sample', 'classes', '--labels', '7', '--n', '2', '--out', f'{tmp_path}/c.png'])==0
     for words,match in (('nowhere', 'no file nowhere'), ('plain --n 0', '1 or more'), ('plain --labels 1', 'no labels'), ('classes --labels 10', 'from 0 to 9'), ('classes --labels 3-1', 'list of classes'),
-                        ('plain --psi 0.5', 'truncation'), ('plain --device tpu9', "'tpu9' is not there"), ('plain --resolution 16', 'not at 16'), ('cache', 'no checkpoint')):
+                        ('plain --psi 0.5', 'truncation'), ('plain --device tpu9', "'tpu9' is not there"), ('plain --resolution 16', 'not at 16'), ('cache', 'no file')):
         refused(capsys, f'sample {words} --out {tmp_path}/x.png', match)
 
 def test_sample_of_an_unfinished_run(runs, tmp_path, capsys):
@@ -372,6 +423,6 @@ def test_reader_that_goes_away():
     assert 'Traceback' not in r.stderr and 'BrokenPipe' not in r.stderr
 
 def test_resume(capsys, tmp_path):
-    refused(capsys, f'resume {tmp_path}', 'not the folder of a run')
+    refused(capsys, f'resume {tmp_path}', 'give the folder of a run')
     (tmp_path/'checkpoints').mkdir()
     refused(capsys, f'resume {tmp_path}', 'no checkpoint')
