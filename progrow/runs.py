@@ -39,6 +39,7 @@ def _folder_problem(path, images, resume):
     if not kept and (path/'generator.pt').exists():
         return f"{path} holds the results of a run, but no checkpoints to go on with: choose another path, or delete the folder"
 
+# %% ../nbs/43_runs.ipynb #b7d47f93
 def check_folder(
     path, # Of the run
     images=None, # What it learns from, as given to `image_pyramid`
@@ -69,6 +70,7 @@ def fit_in(self:ProgressiveLearner,
         if writes: save_results(self, folder)
     return self
 
+# %% ../nbs/43_runs.ipynb #73ee2fb5
 def _go_on(learn, folder):
     learn.resume(folder/'checkpoints')
     if learn.processes.first:
@@ -88,10 +90,12 @@ def run_name(learn)->str: # Images, resolution, and a fingerprint of the setting
     source = (learn.arguments or {}).get('images', 'images')
     return f"{Path(source).stem}-{learn.schedule.resolution}-{fingerprint(learn.settings, size=4)}"
 
+# %% ../nbs/43_runs.ipynb #c4b60129
 def save_settings(learn, folder):
     "Write down what decides a run, in full, for people to read: `settings.json`"
     write_json(folder/'settings.json', dict(settings=learn.settings, arguments=learn.arguments, versions=versions()))
 
+# %% ../nbs/43_runs.ipynb #e868cc71
 def save_results(
     learn, # A trained learner
     path # Folder, made if needed
@@ -120,6 +124,7 @@ class SavedRun:
         self.state = self.schedule(self.images_seen) # where it stands, a `GrowthState`
         self.finished = self.images_seen>=self.schedule.total_images # has its schedule come to an end?
 
+# %% ../nbs/43_runs.ipynb #0965e75f
 def open_run(
     path # A checkpoint, a folder of them, or the folder of a run
 )->SavedRun: # As its newest good checkpoint tells it
@@ -171,6 +176,7 @@ def _checkpoint_facts(run):
     return dict(kind='checkpoint', images_seen=run.images_seen, of=run.schedule.total_images, stage=stage, settings=run.settings,
                 arguments=run.arguments, versions=run.checkpoint.get('versions'))
 
+# %% ../nbs/43_runs.ipynb #af6b7cda
 def _run_facts(path):
     kept = [o.name for o in checkpoints(path/'checkpoints')]
     run = open_run(path) if kept else None
