@@ -18,6 +18,7 @@ from fastai.callback.progress import ProgressCallback
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from .cost import seconds_per_image
+from .files import moved
 from .images import enlarge, show_images
 
 # %% ../nbs/40_callbacks.ipynb #c7c72e79
@@ -294,3 +295,12 @@ def tracker(
         Path(path).mkdir(parents=True, exist_ok=True)
         wandb.init(project='progrow', dir=str(path))
     return _tracker(WandbCallback)(log=None, log_preds=False)
+
+# %% ../nbs/40_callbacks.ipynb #bfd48f85
+def images_left(schedule, images_seen): return schedule.images_left(images_seen) # its home is the schedule
+__getattr__ = moved('progrow.callbacks', Checkpoints='guards', Guard='guards')
+
+# %% ../nbs/40_callbacks.ipynb #1b391078
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['WeightAverage', 'History', 'SampleStrip', 'GrowthBar', 'Log', 'read_log', 'AverageGradients',
+           'tracker']

@@ -233,3 +233,7 @@ def load_generator(
     "Read a generator, ready to draw"
     path = Path(path) if Path(path).is_file() else shipped_file(path)
     return generator_from(load_tensors(path, 'progrow-generator', 1, device), path.name).to(device)
+
+# %% ../nbs/36_checkpoint.ipynb #e324d49c
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['load_generator', 'save_generator', 'load_checkpoint', 'save_checkpoint', 'shipped_generators']

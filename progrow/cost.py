@@ -108,7 +108,7 @@ class StepCost(NamedTuple):
 def _on_paper(generator, discriminator, loss, precision):
     "`Players` whose networks hold nothing"
     G,D = on_meta(generator).train(),on_meta(discriminator).train()
-    if G.styled: G.mixing = 1. # the most costly step
+    if G.styled and G.mixing: G.mixing = 1. # the most costly step
     half = HalfPrecision(None if precision=='fp32' else dtypes[precision])
     return Players(G, D, deepcopy(loss), SimpleNamespace(autocast=lambda: half, slope_scale=1.))
 
@@ -345,3 +345,7 @@ def plan_text(
     total,most = table.seconds.sum(skipna=False),table.memory.max(skipna=False)
     return (f"{shown.to_string(index=False)}\ntotal: {table.images.sum():,} images, {table.steps.sum():,} steps, "
             f"{_known(readable_time)(total)}, at most {_known(readable_bytes)(most)}")
+
+# %% ../nbs/35_cost.ipynb #f7986da6
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['step_cost', 'StepCost', 'seconds_per_image', 'plan']

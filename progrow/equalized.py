@@ -88,3 +88,7 @@ class EqualizedLinear(Equalized):
     def extra_repr(self):
         nf,ni = self.weight.shape
         return f'{ni}, {nf}, c={self.c:.4g}, lr_mul={self.lr_mul:g}'
+
+# %% ../nbs/20_equalized.ipynb #a044464a
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['he_constant', 'EqualizedConv2d', 'EqualizedLinear']

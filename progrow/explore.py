@@ -370,3 +370,8 @@ def save_animation(
     data = _kinds[path.suffix.lower()]((o.repeat(scale, 0).repeat(scale, 1) for o in pictures), len(pictures), fps)
     with atomic_write(path) as f: f.write(data)
     return path
+
+# %% ../nbs/70_explore.ipynb #3a1d1a4e
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['latent_walk', 'interpolate', 'style_vectors', 'mix_styles', 'mixing_grid', 'mixing_slider',
+           'truncation_strip', 'noise_strip', 'growth_slider', 'save_animation']

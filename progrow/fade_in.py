@@ -90,3 +90,7 @@ def upsample_conv2d(
     "`conv2d(upsample(x), weight, bias)` as one transposed convolution of stride 2"
     k = weight.flatten(2).flip(2) @ _box(weight.device, weight.dtype) # a transposed convolution turns its kernel around
     return F.conv_transpose2d(x, k.unflatten(2, (4,4)).transpose(0, 1), bias, stride=2, padding=1)
+
+# %% ../nbs/23_fade_in.ipynb #d104ce74
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['upsample', 'downsample', 'fade']

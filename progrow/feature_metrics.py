@@ -181,3 +181,7 @@ def precision_recall(
         good += (d<=radii_real).any(1).sum().item()
         found |= (d<=r[:,None]).any(0)
     return PrecisionRecall(good/len(fake), found.double().mean().item())
+
+# %% ../nbs/53_feature_metrics.ipynb #ee64560f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['frechet_distance', 'kernel_distance', 'inception_score', 'precision_recall']

@@ -218,3 +218,7 @@ def feature_statistics(
     s = RunningStatistics()
     for b in _batches(images, batch_size, progress): s.update(network(as_bytes(b)))
     return s.result()
+
+# %% ../nbs/52_features.ipynb #7a5190f2
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['feature_network', 'FeatureNetwork', 'extract', 'feature_statistics']

@@ -160,3 +160,7 @@ def moved(
         if name not in names: raise AttributeError(f"module {module!r} has no attribute {name!r}")
         return getattr(import_module(f'progrow.{names[name]}'), name)
     return find
+
+# %% ../nbs/09_files.ipynb #f77cc542
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['atomic_write', 'write_json', 'folder_lock', 'cache_folder', 'fingerprint']

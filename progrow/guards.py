@@ -52,14 +52,17 @@ def between_steps(self:Checkpoints, tick=False):
         warn(f"no checkpoint at {self.images_seen/1000:.1f} kimg: {e}. Training goes on, and the next try is in "
              f"{self.minutes:g} minutes; the newest checkpoint is {self.last or 'not there yet'}")
 
+# %% ../nbs/41_guards.ipynb #17d346f9
 @patch
 def before_fit(self:Checkpoints):
     "Look what is there"
     self.saved,self.clock,self.last = None,monotonic(),next(iter(checkpoints(self.path)), None)
+
 @patch
 def after_batch(self:Checkpoints):
     "After a step"
     if self.iter+1<self.n_iter: self.between_steps()
+
 @patch
 def after_epoch(self:Checkpoints):
     "After a tick's last step, when history, strip and log have got what belongs to the tick"
@@ -72,6 +75,7 @@ def save(self:Checkpoints):
     if self.learn.processes.first: self.last = self.learn.save_checkpoint(self.path, self.keep)
     self.saved,self.clock = self.images_seen,monotonic()
 
+# %% ../nbs/41_guards.ipynb #63d1271e
 @patch
 def after_fit(self:Checkpoints):
     "Save the end"
@@ -115,7 +119,7 @@ def _told_to_stop(self:Checkpoints)->int: # The signal, or 0; the same in every 
 
 # %% ../nbs/41_guards.ipynb #0db54103
 class FiniteSteps(Callback):
-    "Leave out a player's step whose loss or gradients are not finite; `learn.skipped_in_a_row` counts the batches with such a step"
+    "Leave out a player's step whose loss or gradients are not finite; `learn.skipped_in_a_row` counts such batches"
     order,failed = 9,False # after `AverageGradients`, before whatever clips
     def before_batch(self): self.failed = False
     def before_step(self):
@@ -148,11 +152,13 @@ def _what_happened(self:Guard):
     return (f"{self.learn.skipped_in_a_row} steps in a row gave numbers that are not finite, the last at "
             f"{self.images_seen/1000:.1f} kimg ({s.resolution}x{s.resolution}, {s.phase}). "
             f"{f'The last good checkpoint is {last}' if last else 'There is no checkpoint'}. "
-            "Try a smaller learning rate, precision='fp32' if it was 'fp16', and look at the images and at your own loss")
+            "Try a smaller learning rate, precision='fp32' if it was 'fp16', "
+            "and look at the images and at your own loss")
 
 # %% ../nbs/41_guards.ipynb #38e249ad
 class FitsInMemory(Callback):
-    "Refuse a run with stages that do not fit into the memory that is free now; leave it out (`learn.remove_cb(FitsInMemory)`) to try all the same"
+    """Refuse a run with stages that do not fit into the memory that is free now; leave it out
+    (`learn.remove_cb(FitsInMemory)`) to try all the same"""
     order = -10
     def before_fit(self):
         learn,G,D = self.learn,self.learn.model.generator,self.learn.model.discriminator
@@ -164,3 +170,7 @@ class FitsInMemory(Callback):
         for r,n in stages_left(learn.schedule, learn.images_seen, learn.processes.world).items():
             if 2000*n*r*r*G.config.get('fmap_max', 512) < free: continue # far from it: not worth counting
             check_memory(G, D, learn.gan_loss, r, n, learn.precision.name, device, adam, free)
+
+# %% ../nbs/41_guards.ipynb #f5924d5f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Checkpoints', 'Guard', 'FiniteSteps', 'FitsInMemory', 'stop_signals']

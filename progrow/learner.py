@@ -60,8 +60,6 @@ class ProgressiveGAN(nn.Module):
     def set_extra_state(self, state): self.images_seen,self.phase = state['images_seen'],state['phase']
 
 # %% ../nbs/42_learner.ipynb #ef9b9b05
-adam_settings = dict(betas=(0.,0.99), eps=1e-8) # of ProGAN and StyleGAN; the learning rate is the schedule's
-
 class ProgressiveLearner(Learner):
     "A `Learner` whose step trains a critic and a generator, at the resolution that the schedule says"
     def __init__(self,
@@ -103,6 +101,8 @@ class ProgressiveLearner(Learner):
     def _do_epoch_validate(self, *args, **kwargs): pass # there is nothing to validate on
 
 # %% ../nbs/42_learner.ipynb #d526c433
+adam_settings = dict(betas=(0.,0.99), eps=1e-8) # of ProGAN and StyleGAN; the learning rate is the schedule's
+
 def _adam(device):
     return partial(OptimWrapper, opt=partial(torch.optim.Adam, **adam_settings, fused=device.type in ('cpu','cuda')))
 
@@ -117,19 +117,61 @@ def _columns(learn):
                    phase=lambda: learn.state.phase, generator_loss=lambda: learn.generator_loss.item())
     return [ValueMetric(f, n) for n,f in columns.items()]
 
+# %% ../nbs/42_learner.ipynb #8c70d92d
 class FiniteLoss(AvgSmoothLoss):
     "A running mean of the losses that are finite"
     def accumulate(self, learn):
         if learn.loss.isfinite(): super().accumulate(learn)
 
-# %% ../nbs/42_learner.ipynb #19165aec
-@patch
-def _do_one_batch(self:ProgressiveLearner):
-    "What fastai calls for each batch"
-    (real,),labels = self.xb,self.yb[0]
-    self.critic_step(real, labels)
-    self.generator_step(len(real)*self.processes.world)
+# %% ../nbs/42_learner.ipynb #15c4dad3
+class GrowthCallback(Callback):
+    "Grow by the images seen, a tick (fastai: epoch) at a time"
+    order = -5 # before all others, so that they see the present state
+    def __init__(self, reset_optimizer:bool=True): self.reset_optimizer = reset_optimizer # Forget Adam's state where a phase begins
 
+    def before_batch(self):
+        self.learn.state = self.schedule.next_batch(self.images_seen)
+        torch.manual_seed(step_seed(self.seed, self.images_seen))
+        self.opt.zero_grad() # an interrupted step may have left something
+
+    def after_batch(self): self.model.images_seen += len(self.xb[0])*self.learn.processes.world
+
+# %% ../nbs/42_learner.ipynb #a21a0cfe
+@patch
+def loader(self:ProgressiveLearner,
+    start:int, # Images seen
+    n_batches:int # Steps, all of one phase
+): # Batches of this process: `(images,)` or `(images, labels)`
+    "The reals from `start` on"
+    s,who = self.schedule.next_batch(start),self.processes
+    return self.images.dataloaders(s.resolution, s.batch_size, n_batches=n_batches, start=start, mirror=self.mirror,
+        seed=self.seed, device=self.dls.device, labels=self.model.generator.num_classes>0, rank=who.rank, world=who.world,
+        group_size=who.group(s.batch_size, self.model.discriminator.group_size),
+        alpha=lambda n: self.schedule.next_batch(n).alpha).train
+
+# %% ../nbs/42_learner.ipynb #249d4902
+@patch
+def ticks_left(self:ProgressiveLearner)->list: # (start, end) in images
+    "The ticks of the schedule that are not over yet"
+    return [t for t in self.schedule.ticks() if t[1]>self.images_seen]
+
+@patch
+def before_fit(self:GrowthCallback):
+    "Look how many ticks are left"
+    self.ticks = self.learn.ticks_left()
+    self.learn.n_epoch = min(self.n_epoch, len(self.ticks))
+
+# %% ../nbs/42_learner.ipynb #3523056b
+@patch
+def before_train(self:GrowthCallback):
+    "Make a tick ready: its loader, its learning rate, and a fresh Adam where a phase begins"
+    n,s = self.images_seen,self.schedule.next_batch(self.images_seen)
+    if self.reset_optimizer and self.model.phase not in (None, (s.resolution, s.phase)): self.opt.clear_state()
+    self.model.phase,self.learn.state = (s.resolution, s.phase),s
+    self.opt.set_hypers(lr=s.learning_rate)
+    self.learn.dl = self.learn.loader(n, max(0, ceil((self.ticks[self.epoch][1]-n)/s.batch_size)))
+
+# %% ../nbs/42_learner.ipynb #19165aec
 @patch
 def critic_step(self:ProgressiveLearner, real:Tensor, labels=None):
     "1. The critic learns to tell reals from fakes"
@@ -154,6 +196,7 @@ def generator_step(self:ProgressiveLearner, n:int): # Images of the whole batch
         self.loss_grad = self.precision.scale(loss)
         self._do_grad_opt()
 
+# %% ../nbs/42_learner.ipynb #a3a943dc
 @patch
 def random_labels(self:ProgressiveLearner, n:int): # (n,) or this process's part; None for a generator without classes
     "Labels of random pictures of the set"
@@ -161,47 +204,12 @@ def random_labels(self:ProgressiveLearner, n:int): # (n,) or this process's part
     picks = torch.randint(len(self.images), (n,)).numpy()
     return self.players.share(torch.from_numpy(self.images.labels[picks])).to(self.dls.device)
 
-# %% ../nbs/42_learner.ipynb #15c4dad3
-class GrowthCallback(Callback):
-    "Grow by the images seen, a tick (fastai: epoch) at a time"
-    order = -5 # before all others, so that they see the present state
-    def __init__(self, reset_optimizer:bool=True): self.reset_optimizer = reset_optimizer # Forget Adam's state where a phase begins
-
-    def before_fit(self):
-        self.ticks = self.learn.ticks_left()
-        self.learn.n_epoch = min(self.n_epoch, len(self.ticks))
-
-    def before_train(self):
-        n,s = self.images_seen,self.schedule.next_batch(self.images_seen)
-        if self.reset_optimizer and self.model.phase not in (None, (s.resolution, s.phase)): self.opt.clear_state()
-        self.model.phase,self.learn.state = (s.resolution, s.phase),s
-        self.opt.set_hypers(lr=s.learning_rate)
-        self.learn.dl = self.learn.loader(n, max(0, ceil((self.ticks[self.epoch][1]-n)/s.batch_size)))
-
-    def before_batch(self):
-        self.learn.state = self.schedule.next_batch(self.images_seen)
-        torch.manual_seed(step_seed(self.seed, self.images_seen))
-        self.opt.zero_grad() # an interrupted step may have left something
-
-    def after_batch(self): self.model.images_seen += len(self.xb[0])*self.learn.processes.world
-
-# %% ../nbs/42_learner.ipynb #a21a0cfe
 @patch
-def loader(self:ProgressiveLearner,
-    start:int, # Images seen
-    n_batches:int # Steps, all of one phase
-): # Batches of this process: `(images,)` or `(images, labels)`
-    "The reals from `start` on"
-    s,who = self.schedule.next_batch(start),self.processes
-    return self.images.dataloaders(s.resolution, s.batch_size, n_batches=n_batches, start=start, mirror=self.mirror,
-        seed=self.seed, device=self.dls.device, labels=self.model.generator.num_classes>0, rank=who.rank, world=who.world,
-        group_size=who.group(s.batch_size, self.model.discriminator.group_size),
-        alpha=lambda n: self.schedule.next_batch(n).alpha).train
-
-@patch
-def ticks_left(self:ProgressiveLearner)->list: # (start, end) in images
-    "The ticks of the schedule that are not over yet"
-    return [t for t in self.schedule.ticks() if t[1]>self.images_seen]
+def _do_one_batch(self:ProgressiveLearner):
+    "What fastai calls for each batch"
+    (real,),labels = self.xb,self.yb[0]
+    self.critic_step(real, labels)
+    self.generator_step(len(real)*self.processes.world)
 
 # %% ../nbs/42_learner.ipynb #e203e372
 @patch
@@ -218,7 +226,8 @@ def fit(self:ProgressiveLearner,
         raise ValueError(f"n_ticks must be 1 or more, or None for all {left} that are left; got {n_ticks}")
     saves = any(isinstance(c, Checkpoints) for c in [*self.cbs, *L(cbs)])
     heard = stop_signals(self.processes.many) if saves else nullcontext()
-    with _shown(self, show) as lines, heard as self.asked: Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *lines])
+    with _shown(self, show) as lines, heard as self.asked:
+        Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *lines])
 
 @contextmanager
 def _shown(learn, show):
@@ -253,8 +262,7 @@ def to_precision(self:ProgressiveLearner, name:str):
 
 # %% ../nbs/42_learner.ipynb #3db9ec53
 @patch
-def export(self:ProgressiveLearner,
-    path='generator.pt' # File to write
+def export(self:ProgressiveLearner, path='generator.pt' # File to write
 )->Path: # The file
     "Save the averaged generator for `load_generator`: up to the largest resolution that is fully faded in"
     return save_generator(self.model.averaged, path, self.schedule(self.images_seen).full_resolution)
@@ -264,18 +272,28 @@ def export(self:ProgressiveLearner,
 def settings(self:ProgressiveLearner)->dict: # Plain values
     "Everything that decides what this run computes"
     net = lambda m: dict(network=type(m).__name__, **m.config)
-    average,p = self.weight_average,self.images
+    average,p,(beta1,beta2) = self.weight_average,self.images,adam_settings['betas']
     return dict(generator=net(self.model.generator), discriminator=net(self.model.discriminator),
         schedule=_fields_of(self.schedule), loss=_fields_of(self.gan_loss),
         images=dict(source=str(p.source), count=len(p), channels=p.image_channels, digest=digest(p)),
         mirror=self.mirror, seed=self.seed, average_kimg=average.half_life_kimg, average_decay=average.decay,
-        optimizer=dict(name='Adam', beta1=adam_settings['betas'][0], beta2=adam_settings['betas'][1], eps=adam_settings['eps']),
+        optimizer=dict(name='Adam', beta1=beta1, beta2=beta2, eps=adam_settings['eps']),
         reset_optimizer=self.growth.reset_optimizer, precision=self.precision.name)
+
+# %% ../nbs/42_learner.ipynb #7886b2c4
+_to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they decide only about steps not yet taken
 
 def _fields_of(x):
     "An object as its name and plain values"
     plain = {k:v for k,v in vars(x).items() if k[0]!='_' and isinstance(v, (int,float,str,type(None)))}
     return dict(name=type(x).__name__, **(asdict(x) if is_dataclass(x) else plain))
+
+def _split_settings(settings):
+    "What must agree, and what may be changed on the way"
+    fixed,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
+    free = {k:v for k,v in schedule.items() if k in _to_come}
+    fixed.update(schedule={k:v for k,v in schedule.items() if k not in _to_come}, images={**settings['images'], 'source':None})
+    return fixed,dict(precision=settings['precision'], schedule=free)
 
 # %% ../nbs/42_learner.ipynb #7771f952
 @patch
@@ -292,6 +310,7 @@ def versions()->dict:
     "What this was made with"
     return {o:version(o) for o in ('progrow','torch','fastai','numpy')}
 
+# %% ../nbs/42_learner.ipynb #0f486b66
 @patch
 def save_checkpoint(self:ProgressiveLearner,
     folder, # Made if needed
@@ -303,15 +322,6 @@ def save_checkpoint(self:ProgressiveLearner,
     return save_checkpoint(folder, self.images_seen, self.checkpoint(), keep)
 
 # %% ../nbs/42_learner.ipynb #fe8a9667
-_to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they decide only about steps not yet taken
-
-def _split_settings(settings):
-    "What must agree, and what may be changed on the way"
-    fixed,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
-    free = {k:v for k,v in schedule.items() if k in _to_come}
-    fixed.update(schedule={k:v for k,v in schedule.items() if k not in _to_come}, images={**settings['images'], 'source':None})
-    return fixed,dict(precision=settings['precision'], schedule=free)
-
 def _shapes(state): return {k:tuple(v.shape) for k,v in state.items() if isinstance(v, Tensor)}
 
 def _other_run(saved, learn):
@@ -332,20 +342,28 @@ def resume(self:ProgressiveLearner,
     saved = self.processes.from_first(lambda: load_checkpoint(path))
     if problem := _other_run(saved, self): raise ValueError(problem)
     now = self.settings
-    if not self.opt: self.create_opt()
-    self.model.load_state_dict(saved['model'])
-    for g in saved['optimizer']['param_groups']: g['fused'] = self.dls.device.type in ('cpu','cuda') # it may be another device
-    self.opt.load_state_dict(saved['optimizer'])
-    self.gan_loss.load_state_dict(saved['loss'])
-    if saved['settings']['precision']==self.precision.name: self.precision.load_state_dict(saved['precision'])
-    for c in self.cbs:
-        if c.name in saved['callbacks']: c.load_state_dict(saved['callbacks'][c.name])
-    self.skipped,self.state = saved['skipped'],self.schedule.next_batch(self.images_seen)
+    _restore(saved, self)
     if self.processes.first: _say_what_is_new(saved, now, self.extra_callbacks)
     set_random_states(saved['random'])
     return self
+
+# %% ../nbs/42_learner.ipynb #c068d8b1
+def _restore(saved, learn):
+    "Put all that was saved into its place, but for the random states"
+    if not learn.opt: learn.create_opt()
+    learn.model.load_state_dict(saved['model'])
+    for g in saved['optimizer']['param_groups']: g['fused'] = learn.dls.device.type in ('cpu','cuda') # it may be another device
+    learn.opt.load_state_dict(saved['optimizer'])
+    learn.gan_loss.load_state_dict(saved['loss'])
+    if saved['settings']['precision']==learn.precision.name: learn.precision.load_state_dict(saved['precision'])
+    for c in learn.cbs:
+        if c.name in saved['callbacks']: c.load_state_dict(saved['callbacks'][c.name])
+    learn.skipped,learn.state = saved['skipped'],learn.schedule.next_batch(learn.images_seen)
 
 def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
     if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
+
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']

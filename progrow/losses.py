@@ -260,3 +260,8 @@ def term(self:AuxiliaryClassifier): # A number; 0. where nothing was noted
     "The cross-entropies noted since the last call, added up and weighted"
     res,self._noted = self.weight*sum(self._noted),[]
     return res
+
+# %% ../nbs/31_losses.ipynb #02b0d8b4
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Loss', 'Critic', 'WGANGP', 'LSGAN', 'NonSaturating', 'gradient_penalty', 'r1_penalty',
+           'AuxiliaryClassifier']

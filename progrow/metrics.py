@@ -292,3 +292,7 @@ def table(self:MetricsCallback)->pd.DataFrame: # A row per judgement and number
         floor = r['floors'][metric].get(label)
         return dict(kimg=r['kimg'], resolution=r['resolution'], metric=label, value=value, floor=floor)
     return pd.DataFrame([row(r, m, k, v) for r in self.rows for m,d in r['values'].items() for k,v in d.items()])
+
+# %% ../nbs/55_metrics.ipynb #62b352f1
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['evaluate', 'evaluator', 'evaluators', 'Evaluation', 'MetricsCallback']

@@ -56,3 +56,7 @@ class MinibatchStdDev(nn.Module):
         self.group_size = group_size
     def forward(self, x:Tensor) -> Tensor: return minibatch_stddev(x, self.group_size) # (n, c, h, w) -> (n, c+1, h, w)
     def extra_repr(self): return f'group_size={self.group_size}'
+
+# %% ../nbs/22_minibatch_stddev.ipynb #2ae8e36f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['minibatch_stddev', 'MinibatchStdDev']

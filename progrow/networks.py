@@ -329,3 +329,8 @@ def network_problem(
     needs = ('mapping','synthesis','truncate') if 'styled' in known and net.styled else ()
     if 'tells_classes' in known and net.tells_classes: needs = 'scores_and_logits',
     if lacks := [o for o in needs if o not in known]: return f"the {name} says that it can, but has no {', '.join(lacks)}"
+
+# %% ../nbs/24_networks.ipynb #4509f754
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['feature_maps', 'GrowingGenerator', 'GrowingDiscriminator', 'Generator',
+           'Discriminator', 'network_problem']

@@ -261,3 +261,7 @@ def lpips_vgg16(
     vgg = net.net.state_dict() # 'slice2.5.weight' is torchvision's 'features.5.weight'
     net.net.load_state_dict({k:saved['features.'+k.partition('.')[2]] for k in vgg})
     return _LPIPS(net).requires_grad_(False).eval()
+
+# %% ../nbs/54_path_length.ipynb #879b477b
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['slerp', 'perceptual_path_length', 'path_lengths', 'lpips_vgg16']

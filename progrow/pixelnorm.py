@@ -31,3 +31,7 @@ class PixelNorm(nn.Module):
         self.eps = eps
     def forward(self, x:Tensor) -> Tensor: return pixel_norm(x, self.eps) # (n, c, ...) -> (n, c, ...)
     def extra_repr(self): return f'eps={self.eps:g}'
+
+# %% ../nbs/21_pixelnorm.ipynb #a1de944c
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['pixel_norm', 'PixelNorm']

@@ -30,13 +30,14 @@ class Players:
 
     @property
     def device(self)->torch.device: return next(self.generator.parameters()).device # Where they play
-    def share(self, x:Tensor) -> Tensor: # What was drawn for the whole batch -> for this process
-        "This process's part, in whole stddev groups"
-        return self.processes.share(x, self.discriminator.group_size)
+
+# %% ../nbs/34_players.ipynb #0786becb
+@patch
+def share(self:Players, x:Tensor) -> Tensor: # What was drawn for the whole batch -> for this process
+    "This process's part, in whole stddev groups"
+    return self.processes.share(x, self.discriminator.group_size)
 
 # %% ../nbs/34_players.ipynb #98594278
-def _given(labels): return () if labels is None else (labels,)
-
 @patch
 def draw(self:Players,
     n:int, # Images of the whole batch
@@ -51,18 +52,14 @@ def draw(self:Players,
     with self.precision.autocast(): x = G(z, *_given(labels), resolution=resolution, alpha=alpha, **more)
     return x.float()
 
+# %% ../nbs/34_players.ipynb #c3b3d68d
+def _given(labels): return () if labels is None else (labels,)
+
 @patch
 def _randn(self:Players, n, *size, **kwargs):
     return self.processes.randn(n, *size, group_size=self.discriminator.group_size, **kwargs)
 
 # %% ../nbs/34_players.ipynb #f1322554
-@patch
-def _scored(self:Players, method, alpha, images, *labels):
-    "Call the critic in the precision of the run; what comes out is float32"
-    noise = self.loss.noise_strength
-    with self.precision.autocast(): out = method(images, *labels, alpha=alpha, **({'noise':noise} if noise else {}))
-    return tuple(o.float() for o in out) if isinstance(out, tuple) else out.float()
-
 @patch
 def critic(self:Players,
     alpha:float=1., # Weight of the newest block, from 0 to 1
@@ -74,6 +71,14 @@ def critic(self:Players,
         return AuxiliaryClassifier(partial(self._scored, D.scores_and_logits, alpha), labels, slope_scale=scale)
     return Critic(lambda images: self._scored(D, alpha, images, *_given(labels)), scale)
 
+# %% ../nbs/34_players.ipynb #9b88b4ec
+@patch
+def _scored(self:Players, method, alpha, images, *labels):
+    "Call the critic in the precision of the run; what comes out is float32"
+    noise = self.loss.noise_strength
+    with self.precision.autocast(): out = method(images, *labels, alpha=alpha, **({'noise':noise} if noise else {}))
+    return tuple(o.float() for o in out) if isinstance(out, tuple) else out.float()
+
 # %% ../nbs/34_players.ipynb #dcea5e8f
 @patch
 def critic_terms(self:Players,
@@ -84,10 +89,11 @@ def critic_terms(self:Players,
     "1. The critic learns to tell reals from fakes"
     n = len(real)*self.processes.world
     with torch.no_grad(): fake = self.draw(n, real.shape[-1], alpha, labels)
-    mix = self.share(torch.rand(n, 1, 1, 1, device=real.device, dtype=real.dtype)) # drawn whether this loss needs it or not
+    mix = self.share(torch.rand(n, 1, 1, 1, device=real.device, dtype=real.dtype)) # drawn for every loss
     critic = self.critic(alpha, labels)
     for term in self.loss.discriminator_terms(critic, real, fake, mix): yield _with_classes(term, critic)
 
+# %% ../nbs/34_players.ipynb #77ca75b8
 def _with_classes(term, critic):
     "Add the cross-entropies that the critic has noted"
     return term + critic.term() if isinstance(critic, AuxiliaryClassifier) else term
@@ -104,6 +110,7 @@ def generator_term(self:Players,
     fake,critic = self.draw(n, resolution, alpha, labels),self.critic(alpha, labels)
     return _with_classes(self.loss.generator_loss(critic, fake), critic)
 
+# %% ../nbs/34_players.ipynb #317528c5
 @patch
 @contextmanager
 def critic_frozen(self:Players):
@@ -121,3 +128,7 @@ def agree_on_loss(self:Players):
     mean = torch.tensor(list(state.values()), dtype=torch.float64, device=self.device)
     self.processes.average([mean])
     self.loss.load_state_dict(dict(zip(state, mean.tolist())))
+
+# %% ../nbs/34_players.ipynb #d2cb322d
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Players']

@@ -103,3 +103,7 @@ def load_state_dict(self:Precision, state:dict):
     "Go on from a checkpoint; that of a run in another precision changes nothing"
     if self.name!='fp16' or not state: return
     self.loss_scale,self.good_steps = float(state['loss_scale']),int(state['good_steps'])
+
+# %% ../nbs/32_precision.ipynb #349a2f45
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Precision', 'precisions']

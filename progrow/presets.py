@@ -62,7 +62,7 @@ named_presets = dict(
     minutes={**published, 'loss':'wgan-gp', 'latent_dim':64, 'fmap_base':256, 'fmap_max':64, # ours, for a laptop CPU
              'mirror':False, 'average_kimg':2.})
 
-# %% ../nbs/44_presets.ipynb #d60e8e0a
+# %% ../nbs/44_presets.ipynb #77f40815
 def options(
     text:str # Like `name:key=value,key=value`
 )->tuple: # The name, and a dict
@@ -70,7 +70,8 @@ def options(
     name,_,rest = text.partition(':')
     try:
         call = ast.parse(f'f({rest})', mode='eval').body
-        if call.args or not isinstance(call.func, ast.Name) or any(k.arg is None for k in call.keywords): raise ValueError
+        plain = isinstance(call.func, ast.Name) and not call.args and all(k.arg for k in call.keywords)
+        if not plain: raise ValueError
         return name,{k.arg:ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError, AttributeError): raise ValueError(_unreadable.format(text, name)) from None
 
@@ -80,17 +81,22 @@ _unreadable = ("{!r} cannot be read: options look like {}:key=value,key=value, "
 def _preset_problem(name, changes):
     if name not in named_presets: return f"no preset is named {name!r}; take one of {', '.join(named_presets)}"
     known = ['gpus', *(k for k in GrowthSchedule.__dataclass_fields__ if k!='resolution')]
-    if odd := [k for k in changes if k not in known]: return f"{name!r} has no option {odd[0]!r}: its options are {', '.join(known)}"
+    odd = [k for k in changes if k not in known]
+    if odd: return f"{name!r} has no option {odd[0]!r}: its options are {', '.join(known)}"
 
 # %% ../nbs/44_presets.ipynb #5466623b
 def preset(
-    name:str, # `'minutes'`, `'paper'`, `'official'` or `'stylegan'`, with options as in `'official:gpus=8,total_kimg=5000'`
+    name:str, # `'minutes'`, `'paper'`, `'official'`, `'stylegan'`; with options: `'official:gpus=8,total_kimg=5000'`
     resolution:int|None=None, # Side in pixels that the run ends with; None: 1024, as published, and 32 for `'minutes'`
     gpus:int=1 # 1, 2, 4 or 8 for `'official'` and `'stylegan'`: their batches and learning rates, not where to train
 )->dict: # A new one at each call: change what you like
     "All arguments of `progressive_learner` that a name stands for. Raises `ValueError` for what was never published"
-    name,changes = options(name)
+    name,changes = options(str(name))
     if problem := _preset_problem(name, changes): raise ValueError(problem)
     if resolution is None: resolution = 32 if name=='minutes' else 1024
     schedule = GrowthSchedule.named(name, resolution, **{'gpus':gpus, **changes})
     return {**named_presets[name], 'schedule':schedule, 'loss':pick_loss(named_presets[name]['loss'], resolution)}
+
+# %% ../nbs/44_presets.ipynb #e118a107
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['preset', 'pick_loss', 'named_presets']

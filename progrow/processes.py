@@ -24,7 +24,8 @@ class Processes:
 
     def __post_init__(self):
         if self.world<1 or not 0<=self.rank<self.world:
-            raise ValueError(f"process {self.rank} of {self.world}: expected a number from 0 to {self.world-1}, and 1 process or more")
+            raise ValueError(f"process {self.rank} of {self.world}: expected a number from 0 to {self.world-1}, "
+                             "and 1 process or more")
 
     @property
     def first(self)->bool: return self.rank==0 # Does this one write files and print?
@@ -40,6 +41,7 @@ def processes()->Processes:
     "The processes of this run, seen from this one"
     return Processes(dist.get_rank(), dist.get_world_size()) if _joined() else alone
 
+# %% ../nbs/33_processes.ipynb #adaf88b6
 def join_processes(
     device:torch.device # Where this process trains: a GPU talks by NCCL, a CPU by gloo
 )->Processes:
@@ -58,6 +60,7 @@ def group(self:Processes,
     "Size of the stddev groups within one process"
     return stddev_group(batch_size//self.world, group_size) if self.many else 1
 
+# %% ../nbs/33_processes.ipynb #6aced318
 @patch
 def share(self:Processes,
     x:Tensor, # (n, ...) drawn for the whole batch
@@ -89,6 +92,7 @@ def average(self:Processes,
     dist.all_reduce(flat)
     for t,mean in zip(tensors, (flat/self.world).split([t.numel() for t in tensors])): t.copy_(mean.view_as(t))
 
+# %% ../nbs/33_processes.ipynb #3508336c
 @patch
 @torch.no_grad()
 def like_first(self:Processes,
@@ -112,6 +116,7 @@ def most(self:Processes,
     dist.all_reduce(answer, dist.ReduceOp.MAX, group=_control_group())
     return int(answer)
 
+# %% ../nbs/33_processes.ipynb #c23435fc
 @patch
 def wait(self:Processes):
     "Let nobody go on before all are here"
@@ -134,6 +139,7 @@ def from_first(self:Processes,
     if got[0][1]: raise got[0][1]
     return got[0][0]
 
+# %% ../nbs/33_processes.ipynb #b63209d7
 def first_here(
     make # A function without arguments that leaves something on the disk of its machine
 ): # What it gave in this process
@@ -146,3 +152,7 @@ def first_here(
     for e in everyone:
         if e: raise e
     return made if first else make()
+
+# %% ../nbs/33_processes.ipynb #ec86764d
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['Processes', 'processes', 'join_processes']

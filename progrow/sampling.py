@@ -101,3 +101,7 @@ def sample_images(
     if labels is None and generator.num_classes: labels = np.arange(n) % generator.num_classes
     latents = random_latents(n, generator.latent_dim, seed)
     return draw(generator, latents, labels, psi, resolution, alpha, batch_size, **kwargs)
+
+# %% ../nbs/25_sampling.ipynb #bc025042
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['random_latents', 'draw', 'sample_images']

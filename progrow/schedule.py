@@ -286,3 +286,7 @@ def named(cls:GrowthSchedule,
     upto = lambda v: {r:x for r,x in v.items() if r<=resolution} if isinstance(v, dict) else v
     args = {k:upto(v) for k,v in args.items()}
     return cls(resolution, **{**args, **overrides})
+
+# %% ../nbs/30_schedule.ipynb #bb21daef
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['GrowthSchedule', 'GrowthState', 'named_schedules']

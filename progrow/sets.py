@@ -160,3 +160,7 @@ def stacked_digits(
 
 # %% ../nbs/13_sets.ipynb #5269dd6d
 builtin_sets = dict(avatars=avatars, glyphs=glyphs, digits=digits, stacked_digits=stacked_digits)
+
+# %% ../nbs/13_sets.ipynb #10d7b143
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['avatars', 'glyphs', 'digits', 'stacked_digits', 'builtin_sets']

@@ -254,9 +254,10 @@ def facts(self:Source)->dict: # Plain values; `fits_resolution` is the largest s
     sizes,modes = zip(*(filter(None, heads.values()))) if any(heads.values()) else ([],[])
     sizes,short = sorted(sizes, key=lambda o: o[0]*o[1]),min(map(min, sizes), default=0)
     smallest,largest = (f'{o[0]}x{o[1]}' for o in (sizes[0],sizes[-1])) if short else (None,None)
-    return dict(kind='pictures', files=len(self), folders=len({Path(o).parent for o in self.names}), labels=self.labels is not None,
-        smallest=smallest, largest=largest, fits_resolution=2**(short.bit_length()-1) if short else None, modes=Counter(modes),
-        unreadable=[name for name,head in heads.items() if head is None] or None)
+    fits,unread = 2**(short.bit_length()-1) if short else None,[name for name,head in heads.items() if head is None]
+    return dict(kind='pictures', files=len(self), folders=len({Path(o).parent for o in self.names}),
+        labels=self.labels is not None, smallest=smallest, largest=largest, fits_resolution=fits, modes=Counter(modes),
+        unreadable=unread or None)
 
 def _header(src, i):
     try:
@@ -286,3 +287,7 @@ def cores():
 
 @lru_cache(1)
 def _threads(process): return ThreadPoolExecutor(cores())
+
+# %% ../nbs/11_sources.ipynb #8a672a0a
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['open_source', 'fit_image']

@@ -299,3 +299,7 @@ def _config_problem(config, resolution, column, gpus, own, scheduled):
     if scheduled and gpus!=1: return f"gpus={gpus} chooses a published schedule, but schedule= is given: leave one out"
     if resolution is None and not scheduled and (gpus!=1 or column!='ffhq'):
         return f"column={column!r}, gpus={gpus} has rates of its own: give the resolution= that the run ends with"
+
+# %% ../nbs/61_style.ipynb #b99af403
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['StyleGenerator', 'StyleDiscriminator', 'style_config']

@@ -138,3 +138,7 @@ def blur(
     "Low-pass filter each map with [1, 2, 1]⊗[1, 2, 1]/16; zeros stand around it (StyleGAN, appendix C)"
     if x.ndim==4 and x.is_floating_point(): return _Blur.apply(x)
     raise ValueError(f"blur takes float features of shape (n, c, h, w), got {x.dtype} of shape {tuple(x.shape)}")
+
+# %% ../nbs/60_style_layers.ipynb #ecdbdee9
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['MappingNetwork', 'adain', 'AdaIN', 'NoiseInjection', 'blur']

@@ -252,3 +252,7 @@ def swd_floor(
     a,b = (o.sort().values for o in i.split(n))
     if isinstance(real, np.ndarray): a,b = a.numpy(), b.numpy()
     return sliced_wasserstein(real[a], real[b], seed=seed, **kwargs)
+
+# %% ../nbs/50_swd.ipynb #d5eecd73
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['sliced_wasserstein', 'swd_floor', 'laplacian_pyramid']

@@ -16,6 +16,7 @@ from fastcore.meta import delegates
 from .callbacks import how_to_show
 from .checkpoint import generator_networks, load_checkpoint, load_generator, network_class
 from .data import ImagePyramid, builtin_sets, digest, image_pyramid
+from .guards import FiniteSteps
 from .learner import FiniteLoss, GrowthCallback, ProgressiveGAN, ProgressiveLearner, step_seed
 from .losses import Loss
 from .minibatch_stddev import stddev_group
@@ -113,7 +114,7 @@ def pick_device(
     "A device that is there. Raises `ValueError`"
     asked = device if device is not None else default_device().type
     try: device = torch.device(asked)
-    except RuntimeError: raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from None
+    except RuntimeError as e: raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
     if device.type!='cuda': return device
     if device.index is None and 'LOCAL_RANK' in os.environ: device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -145,7 +146,7 @@ def build_networks(
 def progressive_learner(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
-    schedule='minutes', # `'minutes'`, `'paper'`, `'official'`, `'stylegan'`, with options as in `'official:gpus=8'` (see `preset`), or a `GrowthSchedule`
+    schedule='minutes', # `'minutes'`, `'paper'`, `'official'`, `'stylegan'` (see `preset`), or a `GrowthSchedule`
     loss=None, # `'wgan-gp'`, `'lsgan'`, `'non-saturating'`, with options as in `'wgan-gp:target=750'`, or a `Loss`; None: the preset's, as all that follow
     latent_dim:int|None=None, # Numbers in a latent vector
     fmap_base:int|None=None, # See `feature_maps`
@@ -204,7 +205,7 @@ def fit_progressive(
     dry_run:bool=False, # Print what the run would do and cost, and train nothing
     minutes:float=10., # Between two checkpoints
     tracker:str|None=None, # Also report to `'tensorboard'` or `'wandb'`, where installed
-    show:str|None=None, # `'bar'`, `'lines'` (one per tick) or `'nothing'`; None: a bar in a notebook or a terminal, else lines
+    show:str|None=None, # `'bar'`, `'lines'` (one per tick) or `'nothing'`; None: see `how_to_show`
     **kwargs
 )->ProgressiveLearner: # Trained: `learn.sample(16)`, `learn.export(path)`
     "Train a generator on pictures of your own, from 4x4 up, in one call; killed, call it again"
@@ -249,3 +250,7 @@ def _made(described, key, known):
     if name not in known:
         raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
     return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
+
+# %% ../nbs/45_train.ipynb #d227449f
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']

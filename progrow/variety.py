@@ -151,3 +151,7 @@ def coverage_floor(
     mates = torch.arange(int(n), dtype=torch.float64)
     p = torch.distributions.Binomial(int(n)-1, torch.tensor(1/n_modes, dtype=torch.float64)).log_prob(mates).exp()
     return ModeCoverage(n_modes*(1-(1-1/n_modes)**n), (p @ torch.log((1+mates)*n_modes/n)).item())
+
+# %% ../nbs/51_variety.ipynb #e3766ab4
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ms_ssim', 'mode_coverage', 'coverage_floor']

@@ -8,11 +8,15 @@ from fastai.callback.progress import ProgressCallback
 from fastai.learner import Recorder
 from golden_nets import golden_networks
 from progrow.callbacks import SampleStrip, average_weights, seconds_left
+from progrow.checkpoint import load_generator, save_generator
+from progrow.cost import seconds_per_image
 from progrow.data import ImagePyramid, image_order, pyramid_levels
 from progrow.losses import NonSaturating, WGANGP, gradient_penalty
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
-from progrow.train import ProgressiveLearner, fit_progressive, load_generator, progressive_learner, sample_images, save_generator, step_seed
+from progrow.learner import ProgressiveLearner, step_seed
+from progrow.sampling import sample_images
+from progrow.train import fit_progressive, progressive_learner
 from helpers import same
 from runs import StopAt, adam, fit, moved, noise, short, shorter, tiny, weights
 
@@ -245,7 +249,7 @@ def test_average_starts_as_the_generator_and_lags_behind():
 def test_timing_the_steps_moves_nothing():
     learn = fit(tiny(), 8)
     w,a,state = weights(learn),adam(learn),learn.state
-    times = learn.seconds_per_image()
+    times = seconds_per_image(learn.players, learn.images, learn.schedule, learn.images_seen)
     assert set(times)=={8,16} and all(t>0 for t in times.values())
     assert same(w, weights(learn)) and same(a, adam(learn)) and learn.state==state and learn.images_seen==128
     assert all(p.grad is None for p in learn.model.parameters())
@@ -254,7 +258,7 @@ def test_timing_the_steps_moves_nothing():
 def test_timing_covers_every_resolution_still_to_come():
     "also of a run that ends within a fade: the bar adds up the times of all of them"
     learn = tiny(schedule=GrowthSchedule(8, stabilize_kimg=.032, fade_kimg=.064, batch_size=16, total_kimg=.064))
-    assert seconds_left(learn.schedule, 0, learn.seconds_per_image())>0
+    assert seconds_left(learn.schedule, 0, seconds_per_image(learn.players, learn.images, learn.schedule))>0
 
 def test_the_bar_says_where_the_run_stands_and_changes_nothing(half):
     lines = []
@@ -402,7 +406,7 @@ def test_named_schedule_brings_its_sizes_and_given_ones_win():
 def small(**kwargs): return progressive_learner(**{**dict(images=noise(), device='cpu', schedule=short, latent_dim=6, fmap_max=8), **kwargs})
 
 @pytest.mark.parametrize('args,says', [
-    (dict(schedule='hours'), "no schedule.*'hours'"), (dict(schedule='minutes', resolution=12), 'power of two, 4 or more, got 12'),
+    (dict(schedule='hours'), "no preset is named 'hours'.*minutes"), (dict(schedule='minutes', resolution=12), 'power of two, 4 or more, got 12'),
     (dict(resolution=8), 'resolution=8, but the schedule ends at 16'), (dict(schedule='minutes', resolution=64), '64'),
     (dict(loss='hinge'), "no loss 'hinge'.*wgan-gp"), (dict(precision='fp8'), "precision='fp8'.*bf16"),
     (dict(latent_dim=0), 'latent_dim must be 1 or more, got 0'), (dict(fmap_max=-1), 'fmap_max'), (dict(fmap_base=0), 'fmap_base'),
