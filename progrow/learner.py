@@ -37,8 +37,7 @@ from .sampling import sample_images
 from .schedule import GrowthSchedule
 
 # %% ../nbs/42_learner.ipynb #c99498dc
-def step_seed(
-    seed:int, # Of the run
+def step_seed(seed:int, # Of the run
     images_seen:int # Before the step
 )->int: # For `torch.manual_seed`
     "The seed of one training step"
@@ -87,13 +86,16 @@ class ProgressiveLearner(Learner):
         super().__init__(images.dataloaders(schedule.start_resolution, self.state.batch_size, n_batches=1, device=device),
             ProgressiveGAN(generator, discriminator).to(device), loss_func=noop, opt_func=_adam(device),
             metrics=_columns(self), splitter=_two_groups, wd_bn_bias=True, train_bn=False, cbs=[*ours, *L(cbs)], **kwargs)
-        self.recorder.train_metrics,self.recorder.valid_metrics = True,False
-        self.recorder.smooth_loss = FiniteLoss()
+        self.recorder.train_metrics,self.recorder.valid_metrics,self.recorder.smooth_loss = True,False,FiniteLoss()
 
     images_seen = property(lambda self: self.model.images_seen) # Shown to the discriminator so far
     gan_loss = property(lambda self: self.players.loss) # What both want
     precision = property(lambda self: self.players.precision) # See `to_precision`
     processes = property(lambda self: self.players.processes) # Who takes part
+    def to_precision(self, name:str):
+        "Compute in another number format from now on; see `Precision`"
+        self.players.precision = Precision(name, self.dls.device.type)
+        return self
     def to_fp32(self): return self.to_precision('fp32') # These three in fastai's words
     def to_bf16(self): return self.to_precision('bf16')
     def to_fp16(self): return self.to_precision('fp16')
@@ -117,7 +119,6 @@ def _columns(learn):
                    phase=lambda: learn.state.phase, generator_loss=lambda: learn.generator_loss.item())
     return [ValueMetric(f, n) for n,f in columns.items()]
 
-# %% ../nbs/42_learner.ipynb #8c70d92d
 class FiniteLoss(AvgSmoothLoss):
     "A running mean of the losses that are finite"
     def accumulate(self, learn):
@@ -149,19 +150,18 @@ def loader(self:ProgressiveLearner,
         group_size=who.group(s.batch_size, self.model.discriminator.group_size),
         alpha=lambda n: self.schedule.next_batch(n).alpha).train
 
-# %% ../nbs/42_learner.ipynb #249d4902
 @patch
 def ticks_left(self:ProgressiveLearner)->list: # (start, end) in images
     "The ticks of the schedule that are not over yet"
     return [t for t in self.schedule.ticks() if t[1]>self.images_seen]
 
+# %% ../nbs/42_learner.ipynb #249d4902
 @patch
 def before_fit(self:GrowthCallback):
     "Look how many ticks are left"
     self.ticks = self.learn.ticks_left()
     self.learn.n_epoch = min(self.n_epoch, len(self.ticks))
 
-# %% ../nbs/42_learner.ipynb #3523056b
 @patch
 def before_train(self:GrowthCallback):
     "Make a tick ready: its loader, its learning rate, and a fresh Adam where a phase begins"
@@ -253,13 +253,6 @@ def sample(self:ProgressiveLearner,
     size,alpha = (resolution,1.) if resolution else (s.resolution,s.alpha)
     return sample_images(self.model.averaged, n, seed, psi, labels, size, alpha, **kwargs)
 
-# %% ../nbs/42_learner.ipynb #99a0a7ca
-@patch
-def to_precision(self:ProgressiveLearner, name:str):
-    "Compute in another number format from now on; see `Precision`"
-    self.players.precision = Precision(name, self.dls.device.type)
-    return self
-
 # %% ../nbs/42_learner.ipynb #3db9ec53
 @patch
 def export(self:ProgressiveLearner, path='generator.pt' # File to write
@@ -310,7 +303,6 @@ def versions()->dict:
     "What this was made with"
     return {o:version(o) for o in ('progrow','torch','fastai','numpy')}
 
-# %% ../nbs/42_learner.ipynb #0f486b66
 @patch
 def save_checkpoint(self:ProgressiveLearner,
     folder, # Made if needed
@@ -347,6 +339,9 @@ def resume(self:ProgressiveLearner,
     set_random_states(saved['random'])
     return self
 
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
+
 # %% ../nbs/42_learner.ipynb #c068d8b1
 def _restore(saved, learn):
     "Put all that was saved into its place, but for the random states"
@@ -364,6 +359,3 @@ def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
     if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
-
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
