@@ -308,10 +308,9 @@ def tracker(
     return _tracker(WandbCallback)(log=None, log_preds=False)
 
 # %% ../nbs/40_callbacks.ipynb #bfd48f85
-def images_left(schedule, images_seen): return schedule.images_left(images_seen) # its home is the schedule
-__getattr__ = moved('progrow.callbacks', Checkpoints='guards', Guard='guards')
-
-# %% ../nbs/40_callbacks.ipynb #1b391078
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['WeightAverage', 'History', 'SampleStrip', 'GrowthBar', 'Log', 'read_log', 'AverageGradients',
            'tracker']
+
+def images_left(schedule, images_seen): return schedule.images_left(images_seen) # its home is the schedule
+__getattr__ = moved('progrow.callbacks', Checkpoints='guards', Guard='guards')

@@ -18,6 +18,9 @@ from .files import atomic_write, folder_lock
 from .networks import Generator
 
 # %% ../nbs/36_checkpoint.ipynb #7e2765ba
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['load_generator', 'save_generator', 'load_checkpoint', 'save_checkpoint', 'shipped_generators']
+
 def _plain(x, where):
     "`x` with its tensors detached and on the CPU, or a sentence that names what cannot go into a file"
     if isinstance(x, Tensor):
@@ -241,7 +244,3 @@ def load_generator(
     "Read a generator, ready to draw"
     path = Path(path) if Path(path).is_file() else shipped_file(path)
     return generator_from(load_tensors(path, 'progrow-generator', 1, device), path.name).to(device)
-
-# %% ../nbs/36_checkpoint.ipynb #e324d49c
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['load_generator', 'save_generator', 'load_checkpoint', 'save_checkpoint', 'shipped_generators']
