@@ -54,7 +54,7 @@ def check_folder(
 # %% ../nbs/43_runs.ipynb #2d26f767
 @patch
 def fit_in(self:ProgressiveLearner,
-    path=None, # Folder of the run; None: only checkpoints, and only of long runs, in `runs/`
+    path=None, # Folder for `generator.pt`, pictures, log, `settings.json` and `checkpoints/`; None: see `fit_progressive`
     resume:bool=True, # Go on with what is there; False: complain if there is a run
     minutes:float=10., # Between two checkpoints
     tracker_name:str|None=None, # `'tensorboard'` or `'wandb'`

@@ -28,6 +28,9 @@ from .runs import check_folder, open_run
 from .sampling import sample_images
 from .schedule import GrowthSchedule
 
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
+
 # %% ../nbs/45_train.ipynb #7363ea04
 own_schedule = dict(loss='wgan-gp', latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
                     mirror=False, reset_optimizer=True, average_kimg=10.) # what goes with a `GrowthSchedule` of one's own
@@ -87,6 +90,7 @@ def _batch_problem(images, batches, world):
 # %% ../nbs/45_train.ipynb #e48b1dc9
 def _network_problem(images, net):
     "Why a network cannot learn from images, or None"
+    if problem := network_problem(net): return problem
     name,k,c,n = type(net).__name__,net.num_classes,net.image_channels,images.image_channels
     if k and (images.labels is None or images.labels.max()>=k):
         held = 'no labels' if images.labels is None else f'labels up to {images.labels.max()}'
@@ -180,7 +184,8 @@ def progressive_learner(
     seed:int=0, # Decides every random number of the run, the first weights too
     device=None, # Where to train; None: a GPU if there is one
     precision:str='fp32', # `'fp32'`, `'bf16'` or `'fp16'`, see `Precision`
-    generator=None, discriminator=None, # Other networks than ProGAN's: modules, or classes that take what `Generator` and `Discriminator` take
+    generator=None, # Another network than ProGAN's: a module, or a class that takes what `Generator` takes
+    discriminator=None, # Likewise, with what `Discriminator` takes
     cbs=None, # More callbacks
     **kwargs # For `image_pyramid`: `image_channels`, `labels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
@@ -217,7 +222,7 @@ def _plain_arguments(source, kwargs):
 def fit_progressive(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
-    path=None, # Folder for what comes out of the run: `generator.pt`, `strip.png`, `samples.png`, `losses.png`, `log.jsonl`, `settings.json`, `checkpoints/`; None: only checkpoints, and only of long runs, in `runs/`
+    path=None, # Folder for all that comes out of the run, see `fit_in`; None: only checkpoints, of long runs, in `runs/`
     resume:bool=True, # Go on where a killed run with the same settings and path stopped; False: complain if there is one
     dry_run:bool=False, # Print what the run would do and cost, and train nothing
     minutes:float=10., # Between two checkpoints
@@ -269,7 +274,3 @@ def rebuild(
     kept = {k:s[k] for k in ('average_kimg','average_decay','mirror','seed','precision','reset_optimizer')}
     return progressive_learner(images, schedule=run.schedule, loss=_made(s['loss'], 'name', _losses), generator=G,
                                discriminator=D, device=device, **kept, **found)
-
-# %% ../nbs/45_train.ipynb #d227449f
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
