@@ -19,6 +19,8 @@ from matplotlib.transforms import Bbox
 from fastcore.basics import patch
 from .files import atomic_write
 
+__all__ = ['from_uint8', 'to_uint8', 'image_grid', 'enlarge', 'show_images', 'save_images', 'Frames', 'slide'] # what users import
+
 # %% ../nbs/10_images.ipynb #91d364fe
 def figure_style(
     figsize:tuple=(5,2.6), # Inches: about 450x235 pixels
@@ -414,7 +416,3 @@ def still(
         view = data.pop('application/vnd.jupyter.widget-view+json', None)
         if view and not any(k=='text/html' or k.startswith('image/') for k in data):
             data['text/html'] = '<p><em>Run this notebook to use the live widget.</em></p>'
-
-# %% ../nbs/10_images.ipynb #bd47970f
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['from_uint8', 'to_uint8', 'image_grid', 'enlarge', 'show_images', 'save_images', 'Frames', 'slide']

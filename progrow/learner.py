@@ -37,8 +37,7 @@ from .sampling import sample_images
 from .schedule import GrowthSchedule
 
 # %% ../nbs/42_learner.ipynb #c99498dc
-def step_seed(
-    seed:int, # Of the run
+def step_seed(seed:int, # Of the run
     images_seen:int # Before the step
 )->int: # For `torch.manual_seed`
     "The seed of one training step"
@@ -60,8 +59,6 @@ class ProgressiveGAN(nn.Module):
     def set_extra_state(self, state): self.images_seen,self.phase = state['images_seen'],state['phase']
 
 # %% ../nbs/42_learner.ipynb #ef9b9b05
-adam_settings = dict(betas=(0.,0.99), eps=1e-8) # of ProGAN and StyleGAN; the learning rate is the schedule's
-
 class ProgressiveLearner(Learner):
     "A `Learner` whose step trains a critic and a generator, at the resolution that the schedule says"
     def __init__(self,
@@ -89,13 +86,16 @@ class ProgressiveLearner(Learner):
         super().__init__(images.dataloaders(schedule.start_resolution, self.state.batch_size, n_batches=1, device=device),
             ProgressiveGAN(generator, discriminator).to(device), loss_func=noop, opt_func=_adam(device),
             metrics=_columns(self), splitter=_two_groups, wd_bn_bias=True, train_bn=False, cbs=[*ours, *L(cbs)], **kwargs)
-        self.recorder.train_metrics,self.recorder.valid_metrics = True,False
-        self.recorder.smooth_loss = FiniteLoss()
+        self.recorder.train_metrics,self.recorder.valid_metrics,self.recorder.smooth_loss = True,False,FiniteLoss()
 
     images_seen = property(lambda self: self.model.images_seen) # Shown to the discriminator so far
     gan_loss = property(lambda self: self.players.loss) # What both want
     precision = property(lambda self: self.players.precision) # See `to_precision`
     processes = property(lambda self: self.players.processes) # Who takes part
+    def to_precision(self, name:str):
+        "Compute in another number format from now on; see `Precision`"
+        self.players.precision = Precision(name, self.dls.device.type)
+        return self
     def to_fp32(self): return self.to_precision('fp32') # These three in fastai's words
     def to_bf16(self): return self.to_precision('bf16')
     def to_fp16(self): return self.to_precision('fp16')
@@ -103,6 +103,8 @@ class ProgressiveLearner(Learner):
     def _do_epoch_validate(self, *args, **kwargs): pass # there is nothing to validate on
 
 # %% ../nbs/42_learner.ipynb #d526c433
+adam_settings = dict(betas=(0.,0.99), eps=1e-8) # of ProGAN and StyleGAN; the learning rate is the schedule's
+
 def _adam(device):
     return partial(OptimWrapper, opt=partial(torch.optim.Adam, **adam_settings, fused=device.type in ('cpu','cuda')))
 
@@ -122,61 +124,11 @@ class FiniteLoss(AvgSmoothLoss):
     def accumulate(self, learn):
         if learn.loss.isfinite(): super().accumulate(learn)
 
-# %% ../nbs/42_learner.ipynb #19165aec
-@patch
-def _do_one_batch(self:ProgressiveLearner):
-    "What fastai calls for each batch"
-    (real,),labels = self.xb,self.yb[0]
-    self.critic_step(real, labels)
-    self.generator_step(len(real)*self.processes.world)
-
-@patch
-def critic_step(self:ProgressiveLearner, real:Tensor, labels=None):
-    "1. The critic learns to tell reals from fakes"
-    self.loss = 0.
-    for term in self.players.critic_terms(real, self.state.alpha, labels):
-        self.loss = self.loss+term.detach()
-        self.loss_grad = self.precision.scale(term)
-        self._with_events(self._backward, 'backward', CancelBackwardException)
-    self.players.agree_on_loss()
-    self.step_loss = self.loss
-    self._with_events(self._step, 'step', CancelStepException)
-    self.opt.zero_grad()
-
-# %% ../nbs/42_learner.ipynb #51ede7d0
-@patch
-def generator_step(self:ProgressiveLearner, n:int): # Images of the whole batch
-    "2. The generator learns to please the critic, which stands still"
-    labels = self.random_labels(n)
-    with self.players.critic_frozen():
-        loss = self.players.generator_term(n, self.state.resolution, self.state.alpha, labels)
-        self.generator_loss = self.step_loss = loss.detach()
-        self.loss_grad = self.precision.scale(loss)
-        self._do_grad_opt()
-
-@patch
-def random_labels(self:ProgressiveLearner, n:int): # (n,) or this process's part; None for a generator without classes
-    "Labels of random pictures of the set"
-    if not self.model.generator.num_classes: return None
-    picks = torch.randint(len(self.images), (n,)).numpy()
-    return self.players.share(torch.from_numpy(self.images.labels[picks])).to(self.dls.device)
-
 # %% ../nbs/42_learner.ipynb #15c4dad3
 class GrowthCallback(Callback):
     "Grow by the images seen, a tick (fastai: epoch) at a time"
     order = -5 # before all others, so that they see the present state
     def __init__(self, reset_optimizer:bool=True): self.reset_optimizer = reset_optimizer # Forget Adam's state where a phase begins
-
-    def before_fit(self):
-        self.ticks = self.learn.ticks_left()
-        self.learn.n_epoch = min(self.n_epoch, len(self.ticks))
-
-    def before_train(self):
-        n,s = self.images_seen,self.schedule.next_batch(self.images_seen)
-        if self.reset_optimizer and self.model.phase not in (None, (s.resolution, s.phase)): self.opt.clear_state()
-        self.model.phase,self.learn.state = (s.resolution, s.phase),s
-        self.opt.set_hypers(lr=s.learning_rate)
-        self.learn.dl = self.learn.loader(n, max(0, ceil((self.ticks[self.epoch][1]-n)/s.batch_size)))
 
     def before_batch(self):
         self.learn.state = self.schedule.next_batch(self.images_seen)
@@ -202,6 +154,62 @@ def loader(self:ProgressiveLearner,
 def ticks_left(self:ProgressiveLearner)->list: # (start, end) in images
     "The ticks of the schedule that are not over yet"
     return [t for t in self.schedule.ticks() if t[1]>self.images_seen]
+
+# %% ../nbs/42_learner.ipynb #249d4902
+@patch
+def before_fit(self:GrowthCallback):
+    "Look how many ticks are left"
+    self.ticks = self.learn.ticks_left()
+    self.learn.n_epoch = min(self.n_epoch, len(self.ticks))
+
+@patch
+def before_train(self:GrowthCallback):
+    "Make a tick ready: its loader, its learning rate, and a fresh Adam where a phase begins"
+    n,s = self.images_seen,self.schedule.next_batch(self.images_seen)
+    if self.reset_optimizer and self.model.phase not in (None, (s.resolution, s.phase)): self.opt.clear_state()
+    self.model.phase,self.learn.state = (s.resolution, s.phase),s
+    self.opt.set_hypers(lr=s.learning_rate)
+    self.learn.dl = self.learn.loader(n, max(0, ceil((self.ticks[self.epoch][1]-n)/s.batch_size)))
+
+# %% ../nbs/42_learner.ipynb #19165aec
+@patch
+def critic_step(self:ProgressiveLearner, real:Tensor, labels=None):
+    "1. The critic learns to tell reals from fakes"
+    self.loss = 0.
+    for term in self.players.critic_terms(real, self.state.alpha, labels):
+        self.loss = self.loss+term.detach()
+        self.loss_grad = self.precision.scale(term)
+        self._with_events(self._backward, 'backward', CancelBackwardException)
+    self.players.agree_on_loss()
+    self.step_loss = self.loss
+    self._with_events(self._step, 'step', CancelStepException)
+    self.opt.zero_grad()
+
+# %% ../nbs/42_learner.ipynb #51ede7d0
+@patch
+def generator_step(self:ProgressiveLearner, n:int): # Images of the whole batch
+    "2. The generator learns to please the critic, which stands still"
+    labels = self.random_labels(n)
+    with self.players.critic_frozen():
+        loss = self.players.generator_term(n, self.state.resolution, self.state.alpha, labels)
+        self.generator_loss = self.step_loss = loss.detach()
+        self.loss_grad = self.precision.scale(loss)
+        self._do_grad_opt()
+
+# %% ../nbs/42_learner.ipynb #a3a943dc
+@patch
+def random_labels(self:ProgressiveLearner, n:int): # (n,) or this process's part; None for a generator without classes
+    "Labels of random pictures of the set"
+    if not self.model.generator.num_classes: return None
+    picks = torch.randint(len(self.images), (n,)).numpy()
+    return self.players.share(torch.from_numpy(self.images.labels[picks])).to(self.dls.device)
+
+@patch
+def _do_one_batch(self:ProgressiveLearner):
+    "What fastai calls for each batch"
+    (real,),labels = self.xb,self.yb[0]
+    self.critic_step(real, labels)
+    self.generator_step(len(real)*self.processes.world)
 
 # %% ../nbs/42_learner.ipynb #e203e372
 @patch
@@ -245,17 +253,9 @@ def sample(self:ProgressiveLearner,
     size,alpha = (resolution,1.) if resolution else (s.resolution,s.alpha)
     return sample_images(self.model.averaged, n, seed, psi, labels, size, alpha, **kwargs)
 
-# %% ../nbs/42_learner.ipynb #99a0a7ca
-@patch
-def to_precision(self:ProgressiveLearner, name:str):
-    "Compute in another number format from now on; see `Precision`"
-    self.players.precision = Precision(name, self.dls.device.type)
-    return self
-
 # %% ../nbs/42_learner.ipynb #3db9ec53
 @patch
-def export(self:ProgressiveLearner,
-    path='generator.pt' # File to write
+def export(self:ProgressiveLearner, path='generator.pt' # File to write
 )->Path: # The file
     "Save the averaged generator for `load_generator`: up to the largest resolution that is fully faded in"
     return save_generator(self.model.averaged, path, self.schedule(self.images_seen).full_resolution)
@@ -265,18 +265,28 @@ def export(self:ProgressiveLearner,
 def settings(self:ProgressiveLearner)->dict: # Plain values
     "Everything that decides what this run computes"
     net = lambda m: dict(network=type(m).__name__, **m.config)
-    average,p = self.weight_average,self.images
+    average,p,(beta1,beta2) = self.weight_average,self.images,adam_settings['betas']
     return dict(generator=net(self.model.generator), discriminator=net(self.model.discriminator),
         schedule=_fields_of(self.schedule), loss=_fields_of(self.gan_loss),
         images=dict(source=str(p.source), count=len(p), channels=p.image_channels, digest=digest(p)),
         mirror=self.mirror, seed=self.seed, average_kimg=average.half_life_kimg, average_decay=average.decay,
-        optimizer=dict(name='Adam', beta1=adam_settings['betas'][0], beta2=adam_settings['betas'][1], eps=adam_settings['eps']),
+        optimizer=dict(name='Adam', beta1=beta1, beta2=beta2, eps=adam_settings['eps']),
         reset_optimizer=self.growth.reset_optimizer, precision=self.precision.name)
+
+# %% ../nbs/42_learner.ipynb #7886b2c4
+_to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they decide only about steps not yet taken
 
 def _fields_of(x):
     "An object as its name and plain values"
     plain = {k:v for k,v in vars(x).items() if k[0]!='_' and isinstance(v, (int,float,str,type(None)))}
     return dict(name=type(x).__name__, **(asdict(x) if is_dataclass(x) else plain))
+
+def _split_settings(settings):
+    "What must agree, and what may be changed on the way"
+    fixed,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
+    free = {k:v for k,v in schedule.items() if k in _to_come}
+    fixed.update(schedule={k:v for k,v in schedule.items() if k not in _to_come}, images={**settings['images'], 'source':None})
+    return fixed,dict(precision=settings['precision'], schedule=free)
 
 # %% ../nbs/42_learner.ipynb #7771f952
 @patch
@@ -304,15 +314,6 @@ def save_checkpoint(self:ProgressiveLearner,
     return save_checkpoint(folder, self.images_seen, self.checkpoint(), keep)
 
 # %% ../nbs/42_learner.ipynb #fe8a9667
-_to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they decide only about steps not yet taken
-
-def _split_settings(settings):
-    "What must agree, and what may be changed on the way"
-    fixed,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
-    free = {k:v for k,v in schedule.items() if k in _to_come}
-    fixed.update(schedule={k:v for k,v in schedule.items() if k not in _to_come}, images={**settings['images'], 'source':None})
-    return fixed,dict(precision=settings['precision'], schedule=free)
-
 def _shapes(state): return {k:tuple(v.shape) for k,v in state.items() if isinstance(v, Tensor)}
 
 def _other_run(saved, learn):
@@ -333,24 +334,28 @@ def resume(self:ProgressiveLearner,
     saved = self.processes.from_first(lambda: load_checkpoint(path))
     if problem := _other_run(saved, self): raise ValueError(problem)
     now = self.settings
-    if not self.opt: self.create_opt()
-    self.model.load_state_dict(saved['model'])
-    for g in saved['optimizer']['param_groups']: g['fused'] = self.dls.device.type in ('cpu','cuda') # it may be another device
-    self.opt.load_state_dict(saved['optimizer'])
-    self.gan_loss.load_state_dict(saved['loss'])
-    if saved['settings']['precision']==self.precision.name: self.precision.load_state_dict(saved['precision'])
-    for c in self.cbs:
-        if c.name in saved['callbacks']: c.load_state_dict(saved['callbacks'][c.name])
-    self.skipped,self.state = saved['skipped'],self.schedule.next_batch(self.images_seen)
+    _restore(saved, self)
     if self.processes.first: _say_what_is_new(saved, now, self.extra_callbacks)
     set_random_states(saved['random'])
     return self
+
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
+
+# %% ../nbs/42_learner.ipynb #c068d8b1
+def _restore(saved, learn):
+    "Put all that was saved into its place, but for the random states"
+    if not learn.opt: learn.create_opt()
+    learn.model.load_state_dict(saved['model'])
+    for g in saved['optimizer']['param_groups']: g['fused'] = learn.dls.device.type in ('cpu','cuda') # it may be another device
+    learn.opt.load_state_dict(saved['optimizer'])
+    learn.gan_loss.load_state_dict(saved['loss'])
+    if saved['settings']['precision']==learn.precision.name: learn.precision.load_state_dict(saved['precision'])
+    for c in learn.cbs:
+        if c.name in saved['callbacks']: c.load_state_dict(saved['callbacks'][c.name])
+    learn.skipped,learn.state = saved['skipped'],learn.schedule.next_batch(learn.images_seen)
 
 def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
     if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")
-
-# %% ../nbs/42_learner.ipynb #a6d4f144
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']

@@ -40,6 +40,7 @@ def _folder_problem(path, images, resume):
     if not kept and (path/'generator.pt').exists():
         return f"{path} holds the results of a run, but no checkpoints to go on with: choose another path, or delete the folder"
 
+# %% ../nbs/43_runs.ipynb #7ee73bcf
 def check_folder(
     path, # Of the run
     images=None, # What it learns from, as given to `image_pyramid`
@@ -53,7 +54,7 @@ def check_folder(
 # %% ../nbs/43_runs.ipynb #2d26f767
 @patch
 def fit_in(self:ProgressiveLearner,
-    path=None, # Folder of the run; None: only checkpoints, and only of long runs, in `runs/`
+    path=None, # Folder for `generator.pt`, pictures, log, `settings.json` and `checkpoints/`; None: see `fit_progressive`
     resume:bool=True, # Go on with what is there; False: complain if there is a run
     minutes:float=10., # Between two checkpoints
     tracker_name:str|None=None, # `'tensorboard'` or `'wandb'`
@@ -70,6 +71,7 @@ def fit_in(self:ProgressiveLearner,
         if writes: save_results(self, folder)
     return self
 
+# %% ../nbs/43_runs.ipynb #e373f5e7
 def _go_on(learn, folder):
     learn.resume(folder/'checkpoints')
     if learn.processes.first:
@@ -89,10 +91,12 @@ def run_name(learn)->str: # Images, resolution, and a fingerprint of the setting
     source = (learn.arguments or {}).get('images', 'images')
     return f"{Path(source).stem}-{learn.schedule.resolution}-{fingerprint(learn.settings, size=4)}"
 
+# %% ../nbs/43_runs.ipynb #12876f39
 def save_settings(learn, folder):
     "Write down what decides a run, in full, for people to read: `settings.json`"
     write_json(folder/'settings.json', dict(settings=learn.settings, arguments=learn.arguments, versions=versions()))
 
+# %% ../nbs/43_runs.ipynb #9b2560c2
 def save_results(
     learn, # A trained learner
     path # Folder, made if needed
@@ -121,6 +125,7 @@ class SavedRun:
         self.state = self.schedule(self.images_seen) # where it stands, a `GrowthState`
         self.finished = self.images_seen>=self.schedule.total_images # has its schedule come to an end?
 
+# %% ../nbs/43_runs.ipynb #457f58a5
 def open_run(
     path # A checkpoint, a folder of them, or the folder of a run
 )->SavedRun: # As its newest good checkpoint tells it
@@ -143,6 +148,7 @@ def generator(self:SavedRun)->nn.Module: # In eval mode, on the CPU
     "The averaged generator, up to the largest resolution that is fully faded in"
     return averaged_generator(self.checkpoint, self.state.full_resolution)
 
+# %% ../nbs/43_runs.ipynb #5a5644b8
 @patch
 def pictures(self:SavedRun): # An `ImagePyramid`
     "What the run learned from, read again. Raises `ValueError` where it came from memory"
@@ -182,6 +188,7 @@ def _checkpoint_facts(run):
     return dict(kind='checkpoint', images_seen=run.images_seen, of=run.schedule.total_images, stage=stage,
                 settings=run.settings, arguments=run.arguments, versions=run.checkpoint.get('versions'))
 
+# %% ../nbs/43_runs.ipynb #06578ad0
 def _run_facts(path):
     kept = [o.name for o in checkpoints(path/'checkpoints')]
     run = open_run(path) if kept else None

@@ -281,6 +281,8 @@ def style_config(
     loss = 'wgan-gp:full' if config=='A' or column=='celebahq' else 'non-saturating'
     made = dict(schedule=name, loss=loss) if lazy else _published(name, resolution, gpus, loss)
     sizes = {} if resolution is None else dict(resolution=resolution)
+    averages = {'average_kimg','average_decay'}
+    if averages & set(others): made = {k:v for k,v in made.items() if k not in averages} # one's own takes its place
     return {**_networks(config, own), **made, **sizes, **others}
 
 # %% ../nbs/61_style.ipynb #4f82aaf4

@@ -28,21 +28,28 @@ from .runs import check_folder, open_run
 from .sampling import sample_images
 from .schedule import GrowthSchedule
 
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
+
 # %% ../nbs/45_train.ipynb #7363ea04
 own_schedule = dict(loss='wgan-gp', latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
                     mirror=False, reset_optimizer=True, average_kimg=10.) # what goes with a `GrowthSchedule` of one's own
 
+def _preset_of(schedule, resolution):
+    "All settings of a name, or those that go with a schedule"
+    if not isinstance(schedule, GrowthSchedule): return preset(schedule, resolution or 32)
+    if resolution in (None, schedule.resolution): return {**own_schedule, 'schedule':schedule}
+    raise ValueError(f"resolution={resolution}, but the schedule ends at {schedule.resolution}: "
+                     "leave resolution out, or give the schedule that size")
+
+# %% ../nbs/45_train.ipynb #866dc9ff
 def pick_preset(
     schedule, # A name of `named_presets`, with options as in `'official:gpus=8'`, or a `GrowthSchedule`
     resolution:int|None=None, # Side in pixels that the run ends with; None: 32, or the schedule's
     **given # Arguments that win, where they are not None
 )->dict: # All settings of a run
     "What a schedule stands for, with all that goes with it"
-    if not isinstance(schedule, GrowthSchedule): settings = preset(schedule, resolution or 32)
-    elif resolution in (None, schedule.resolution): settings = {**own_schedule, 'schedule':schedule}
-    else: raise ValueError(f"resolution={resolution}, but the schedule ends at {schedule.resolution}: "
-                           "leave resolution out, or give the schedule that size")
-    given = {k:v for k,v in given.items() if v is not None}
+    settings,given = _preset_of(schedule, resolution),{k:v for k,v in given.items() if v is not None}
     averages = {'average_kimg','average_decay'} & set(given)
     if len(averages)==2: raise ValueError("average_kimg and average_decay are two ways to say how long the average remembers: give one")
     if averages: # it takes the place of the preset's
@@ -58,6 +65,7 @@ def _number_problem(settings, seed):
         if settings[k]<1: return f"{k} must be 1 or more, got {settings[k]}"
     if settings['average_kimg']<0: return f"average_kimg must be 0 or more, got {settings['average_kimg']}"
 
+# %% ../nbs/45_train.ipynb #5bba6313
 def _size_problem(resolution, gan_loss, *networks):
     "What does not reach the size that the run ends with, or None"
     full = vars(gan_loss).get('full_resolution')
@@ -79,8 +87,10 @@ def _batch_problem(images, batches, world):
     if odd := {r:b for r,b in batches.items() if b%world}:
         return f"{world} processes cannot share out batches of {odd} (resolution: images): take batch sizes that {world} divides"
 
+# %% ../nbs/45_train.ipynb #e48b1dc9
 def _network_problem(images, net):
     "Why a network cannot learn from images, or None"
+    if problem := network_problem(net): return problem
     name,k,c,n = type(net).__name__,net.num_classes,net.image_channels,images.image_channels
     if k and (images.labels is None or images.labels.max()>=k):
         held = 'no labels' if images.labels is None else f'labels up to {images.labels.max()}'
@@ -88,6 +98,7 @@ def _network_problem(images, net):
     if c!=n: return (f"the images have {n} channel(s), the {name} {c}: build it with image_channels={n}, "
                      f"or pass image_channels={c} to convert the images")
 
+# %% ../nbs/45_train.ipynb #50121d30
 def check_images(
     images:ImagePyramid, # What to learn from
     schedule:GrowthSchedule, # When to grow
@@ -97,10 +108,15 @@ def check_images(
     "Raises `ValueError` for images, batches, processes and networks that do not fit together"
     batches = {p.resolution:schedule.next_batch(p.start).batch_size for p in schedule.phases}
     problems = [_batch_problem(images, batches, world), *(_network_problem(images, net) for net in networks)]
-    if len(set(o.num_classes for o in networks))>1: problems.append("the networks know different numbers of classes, "
-        f"{ {type(o).__name__:o.num_classes for o in networks} }: build both with the same num_classes")
-    if problem := next(filter(None, problems), None): raise ValueError(problem)
+    if problem := next(filter(None, [*problems, _classes_problem(networks)]), None): raise ValueError(problem)
     for net in networks: _warn_of_small_groups(batches, world, net.group_size)
+
+# %% ../nbs/45_train.ipynb #a4b89caa
+def _classes_problem(networks):
+    "Why networks cannot play with each other, or None"
+    classes = {type(o).__name__:o.num_classes for o in networks}
+    if len(set(classes.values()))>1:
+        return f"the networks know different numbers of classes, {classes}: build both with the same num_classes"
 
 def _warn_of_small_groups(batches, world, group):
     small = {r:b for r,b in batches.items() if stddev_group(b//world, group)<stddev_group(b, group)}
@@ -122,6 +138,8 @@ def pick_device(
     raise ValueError(f"device={str(device)!r}, but PyTorch sees {there} CUDA GPUs here: leave device out, or take 'cpu'")
 
 # %% ../nbs/45_train.ipynb #1640010a
+def _number_of_classes(images): return len(images.label_names) if images.label_names else int(images.labels.max())+1
+
 def build_networks(
     images:ImagePyramid, # What to learn from
     settings:dict, # Of `pick_preset`
@@ -130,24 +148,29 @@ def build_networks(
     generator=None, discriminator=None # Modules, or classes that take what `Generator` and `Discriminator` take
 )->tuple: # Generator and discriminator
     "The two networks of a run"
-    classes = (len(images.label_names) if images.label_names else int(images.labels.max())+1) if conditional else 0
-    resolution,(latent_dim,fmap_base,fmap_max,group,pool) = settings['schedule'].resolution,(settings[k] for k in
-        ('latent_dim','fmap_base','fmap_max','group_size','pool_before_activation'))
-    widths = dict(image_channels=images.image_channels, fmap_base=fmap_base, fmap_max=fmap_max, num_classes=classes)
-    G,D = generator or Generator,discriminator or Discriminator
-    order = dict(pool_before_activation=pool) if D is Discriminator else {}
+    s,resolution,G,D = settings,settings['schedule'].resolution,generator or Generator,discriminator or Discriminator
+    widths = dict(image_channels=images.image_channels, fmap_base=s['fmap_base'], fmap_max=s['fmap_max'],
+                  num_classes=_number_of_classes(images) if conditional else 0)
+    order = dict(pool_before_activation=s['pool_before_activation']) if D is Discriminator else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if not isinstance(G, nn.Module): G = G(resolution, latent_dim=latent_dim, **widths)
-        if not isinstance(D, nn.Module): D = D(resolution, group_size=group, **widths, **order)
+        if not isinstance(G, nn.Module): G = G(resolution, latent_dim=s['latent_dim'], **widths)
+        if not isinstance(D, nn.Module): D = D(resolution, group_size=s['group_size'], **widths, **order)
     return G,D
+
+# %% ../nbs/45_train.ipynb #8e28aef3
+def _check_settings(settings, seed, precision, device, *networks):
+    "Raises `ValueError` for what is wrong whatever the images are"
+    Precision(precision, device.type) # complains if there is none
+    problem = _number_problem(settings, seed) or _size_problem(settings['schedule'].resolution, settings['loss'], *networks)
+    if problem: raise ValueError(problem)
 
 # %% ../nbs/45_train.ipynb #dd910859
 def progressive_learner(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
     schedule='minutes', # `'minutes'`, `'paper'`, `'official'`, `'stylegan'` (see `preset`), or a `GrowthSchedule`
-    loss=None, # `'wgan-gp'`, `'lsgan'`, `'non-saturating'`, with options as in `'wgan-gp:target=750'`, or a `Loss`; None: the preset's, as all that follow
+    loss=None, # A name, as in `'wgan-gp:target=750'`, or a `Loss`; None: the preset's, as all that follow
     latent_dim:int|None=None, # Numbers in a latent vector
     fmap_base:int|None=None, # See `feature_maps`
     fmap_max:int|None=None, # See `feature_maps`
@@ -161,7 +184,8 @@ def progressive_learner(
     seed:int=0, # Decides every random number of the run, the first weights too
     device=None, # Where to train; None: a GPU if there is one
     precision:str='fp32', # `'fp32'`, `'bf16'` or `'fp16'`, see `Precision`
-    generator=None, discriminator=None, # Other networks than ProGAN's: modules, or classes that take what `Generator` and `Discriminator` take
+    generator=None, # Another network than ProGAN's: a module, or a class that takes what `Generator` takes
+    discriminator=None, # Likewise, with what `Discriminator` takes
     cbs=None, # More callbacks
     **kwargs # For `image_pyramid`: `image_channels`, `labels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
@@ -170,9 +194,7 @@ def progressive_learner(
         group_size=group_size, pool_before_activation=pool_before_activation, average_kimg=average_kimg,
         average_decay=average_decay, mirror=mirror, reset_optimizer=reset_optimizer)
     schedule,device = s['schedule'],pick_device(device)
-    Precision(precision, device.type) # complains if there is none
-    problem = _number_problem(s, seed) or _size_problem(schedule.resolution, s['loss'], generator, discriminator)
-    if problem: raise ValueError(problem)
+    _check_settings(s, seed, precision, device, generator, discriminator)
     who = join_processes(device)
     source,images = images,first_here(lambda: image_pyramid(images, schedule.resolution, **kwargs))
     if conditional and images.labels is None: raise ValueError(_no_labels)
@@ -183,10 +205,10 @@ def progressive_learner(
     learn.arguments = _plain_arguments(source, kwargs)
     return learn
 
+# %% ../nbs/45_train.ipynb #313b987c
 _no_labels = ("conditional=True, but these images have no labels: pass labels='folders' for a class per sub-folder, "
               "or one whole number per image")
 
-# %% ../nbs/45_train.ipynb #313b987c
 def _plain_arguments(source, kwargs):
     "What `image_pyramid` needs to find the images again, or None where they came from memory"
     kwargs = {k:str(v) if isinstance(v, Path) else v for k,v in kwargs.items()}
@@ -200,7 +222,7 @@ def _plain_arguments(source, kwargs):
 def fit_progressive(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
-    path=None, # Folder for what comes out of the run: `generator.pt`, `strip.png`, `samples.png`, `losses.png`, `log.jsonl`, `settings.json`, `checkpoints/`; None: only checkpoints, and only of long runs, in `runs/`
+    path=None, # Folder for all that comes out of the run, see `fit_in`; None: only checkpoints, of long runs, in `runs/`
     resume:bool=True, # Go on where a killed run with the same settings and path stopped; False: complain if there is one
     dry_run:bool=False, # Print what the run would do and cost, and train nothing
     minutes:float=10., # Between two checkpoints
@@ -226,9 +248,18 @@ def resume_run(
     "Go on with a run, with nothing but its folder"
     return rebuild(open_run(folder), images, device).fit_in(folder, True, minutes, tracker, show)
 
+# %% ../nbs/45_train.ipynb #75fd4504
 network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics that a checkpoint may name
 _losses = {o.__name__:o for o in loss_names.values()}
 
+def _made(described, key, known):
+    "An object from its name and its arguments"
+    name = described[key]
+    if name not in known:
+        raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
+    return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
+
+# %% ../nbs/45_train.ipynb #9c6d5dfd
 def rebuild(
     run, # A `SavedRun`
     images=None, device=None # See `resume_run`
@@ -243,14 +274,3 @@ def rebuild(
     kept = {k:s[k] for k in ('average_kimg','average_decay','mirror','seed','precision','reset_optimizer')}
     return progressive_learner(images, schedule=run.schedule, loss=_made(s['loss'], 'name', _losses), generator=G,
                                discriminator=D, device=device, **kept, **found)
-
-def _made(described, key, known):
-    "An object from its name and its arguments"
-    name = described[key]
-    if name not in known:
-        raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
-    return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
-
-# %% ../nbs/45_train.ipynb #d227449f
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']

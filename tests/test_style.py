@@ -606,3 +606,7 @@ def test_a_configuration_becomes_a_learner():
     (lambda G,z: style_config('F', 64, gpus=8, schedule='minutes'), 'leave one out'), (lambda G,z: style_config('A', mixing=.5), 'has no mixing')])
 def test_errors(G, z, call, says):
     with pytest.raises(ValueError, match=says): call(G, z)
+
+def test_an_average_of_ones_own_takes_the_place_of_the_published_one():
+    given = style_config('F', 64, average_decay=.99)
+    assert given['average_decay']==.99 and 'average_kimg' not in given
