@@ -254,6 +254,9 @@ def _made(described, key, known):
         raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
     return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
 
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
+
 # %% ../nbs/45_train.ipynb #9c6d5dfd
 def rebuild(
     run, # A `SavedRun`
@@ -269,7 +272,3 @@ def rebuild(
     kept = {k:s[k] for k in ('average_kimg','average_decay','mirror','seed','precision','reset_optimizer')}
     return progressive_learner(images, schedule=run.schedule, loss=_made(s['loss'], 'name', _losses), generator=G,
                                discriminator=D, device=device, **kept, **found)
-
-# %% ../nbs/45_train.ipynb #d227449f
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
