@@ -49,7 +49,8 @@ class WeightAverage(Callback):
         half_life_kimg:float=10., # See `average_decay`
         decay:float|None=None # β for every batch, whatever its size (ProGAN: 0.999); None: by the half-life
     ):
-        if decay is not None and not 0<=decay<1: raise ValueError(f"decay must be from 0 (no average) to below 1, got {decay}")
+        if decay is not None and not 0<=decay<1:
+            raise ValueError(f"decay must be from 0 (no average) to below 1, got {decay}")
         average_decay(1, half_life_kimg) # complains about a half-life that is none
         self.half_life_kimg,self.decay = half_life_kimg,decay
     def before_batch(self):
@@ -63,7 +64,8 @@ class History(Callback):
     columns = ('images','resolution','critic_loss','generator_loss')
     def __init__(self): self.rows,self.new = [],[] # of `columns`; those of this tick, still on the device
     def after_batch(self):
-        self.new.append((self.images_seen, self.state.resolution, self.learn.loss.detach(), self.learn.generator_loss.detach()))
+        losses = self.learn.loss.detach(),self.learn.generator_loss.detach()
+        self.new.append((self.images_seen, self.state.resolution, *losses))
     def after_epoch(self): # numbers at last, with one wait for the device per tick
         if not self.new: return
         losses = torch.stack([o for r in self.new for o in r[2:]]).view(-1, 2).tolist()
@@ -108,21 +110,23 @@ class SampleStrip(Callback):
     def after_epoch(self):
         r = self.state.resolution # of the last batch
         if self.state.alpha==1: self.rows[r] = self.learn.sample(self.n, seed=self.seed, resolution=r).cpu()
-    def state_dict(self)->dict: return {str(r):pictures for r,pictures in self.rows.items()} # Plain tensors, for a checkpoint
-    def load_state_dict(self, state): self.rows = {int(r):pictures for r,pictures in state.items()}
+    def state_dict(self)->dict: return {str(r):o for r,o in self.rows.items()} # Plain tensors, for a checkpoint
+    def load_state_dict(self, state): self.rows = {int(r):o for r,o in state.items()}
 
 # %% ../nbs/40_callbacks.ipynb #913ffc3a
 @patch
 def pictures(self:SampleStrip)->torch.Tensor: # (rows·n, c, r, r) in [-1, 1]
     "The rows under each other, enlarged to the largest resolution"
-    if not self.rows: raise ValueError("the strip is empty: it gets its first row at the end of the first tick, so train first")
+    if not self.rows:
+        raise ValueError("the strip is empty: it gets its first row at the end of the first tick, so train first")
     return torch.cat([enlarge(self.rows[r], max(self.rows)) for r in sorted(self.rows)])
 
 @patch
 def show(self:SampleStrip, scale=2): # Screen pixels per pixel
     "A picture with one row per resolution"
     drawn_at = ', '.join(map(str, sorted(self.rows)))
-    return show_images(self.pictures(), rows=len(self.rows), scale=scale, alt=f"What the generator draws at {drawn_at} pixels")
+    alt = f"What the generator draws at {drawn_at} pixels"
+    return show_images(self.pictures(), rows=len(self.rows), scale=scale, alt=alt)
 
 # %% ../nbs/40_callbacks.ipynb #b1a14960
 def seconds_left(
@@ -132,6 +136,7 @@ def seconds_left(
     "Time that the rest of a run takes"
     return sum(n*per_image[r] for r,n in schedule.images_left(images_seen).items())
 
+# %% ../nbs/40_callbacks.ipynb #173014b3
 def _clock(seconds):
     h,m,s = int(seconds)//3600,int(seconds)//60%60,int(seconds)%60
     return f'{h}:{m:02d}:{s:02d}' if h else f'{m}:{s:02d}'
@@ -144,7 +149,8 @@ class GrowthBar(Callback):
     def before_fit(self):
         self.run = any(isinstance(o, ProgressCallback) for o in self.learn.cbs) # no bar, no work
         known = set(self.schedule.images_left(self.images_seen)) <= set(self.per_image)
-        if self.run and not known: self.per_image = seconds_per_image(self.learn.players, self.images, self.schedule, self.images_seen)
+        if not self.run or known: return
+        self.per_image = seconds_per_image(self.learn.players, self.images, self.schedule, self.images_seen)
     def before_train(self): self.begun,self.first = perf_counter(),self.images_seen
     def after_batch(self):
         self.per_image[self.state.resolution] = (perf_counter()-self.begun)/(self.images_seen-self.first)
@@ -156,7 +162,8 @@ def line(self:GrowthBar)->str:
     s,left = self.state,_clock(seconds_left(self.schedule, self.images_seen, self.per_image))
     alpha = f' alpha {s.alpha:.2f}' if s.phase=='fade' else ''
     skipped = f', {self.learn.skipped} steps skipped' if self.learn.skipped else ''
-    return f"{s.resolution}x{s.resolution} {s.phase}{alpha}, {1/self.per_image[s.resolution]:.0f} images/s, {left} left{skipped}"
+    speed = f'{1/self.per_image[s.resolution]:.0f} images/s'
+    return f"{s.resolution}x{s.resolution} {s.phase}{alpha}, {speed}, {left} left{skipped}"
 
 # %% ../nbs/40_callbacks.ipynb #cd59bc2b
 def how_to_show(
@@ -179,14 +186,13 @@ class TickLines(Callback):
                 f"{s.resolution}x{s.resolution} {s.phase}, critic {critic:.3f}, generator {generator:.3f}")
 
 # %% ../nbs/40_callbacks.ipynb #d7f11dea
-log_columns = ['kimg','resolution','phase','alpha','critic_loss','generator_loss','images_per_second','seconds','skipped','peak_memory']
-
 def _row_of(line):
     "A row of a log, or None for a line that is none"
     try: row = json.loads(line) if line.endswith(b'\n') else None
     except ValueError: return None
     return row if isinstance(row, dict) and 'kimg' in row else None
 
+# %% ../nbs/40_callbacks.ipynb #3cb28438
 def _log_rows(path):
     "Each whole row of a log, and where in the file it ends"
     lines,end = Path(path).read_bytes().splitlines(keepends=True),0
@@ -198,13 +204,17 @@ def _log_rows(path):
                              "Move it away, and a new log begins")
 
 # %% ../nbs/40_callbacks.ipynb #dc412aeb
+log_columns = ['kimg','resolution','phase','alpha','critic_loss','generator_loss','images_per_second','seconds',
+               'skipped','peak_memory']
+
 def read_log(
     path # `log.jsonl`, or the folder of the run
 )->pd.DataFrame: # A row per tick
     "What `Log` has written so far; a last line that is only half there is left out"
     path = Path(path)
     if path.is_dir(): path = path/'log.jsonl'
-    if not path.exists(): raise FileNotFoundError(f"there is no log {path}: give the folder of a run that has finished a tick")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no log {path}: give the folder of a run that has finished a tick")
     return pd.DataFrame([r for r,_ in _log_rows(path)], columns=log_columns)
 
 # %% ../nbs/40_callbacks.ipynb #5ebbc281
@@ -228,13 +238,13 @@ class Log(Callback):
         except OSError as e: warn(f"no row in {self.path}: {e}. Training goes on")
 
 # %% ../nbs/40_callbacks.ipynb #17ba0271
-def _peak_memory(device):
-    "MB: of the GPU, or of the whole process"
+def _peak_memory(device): # MB: of the GPU, or of the whole process
     if device.type=='cuda': return round(torch.cuda.max_memory_allocated(device)/1e6)
     try: import resource
     except ImportError: return None # Windows
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform=='darwin' else 1024)/1e6)
 
+# %% ../nbs/40_callbacks.ipynb #adca28ad
 @patch
 def row(self:Log)->dict: # See `log_columns`
     "What there is to say of all steps since the last row"
@@ -254,12 +264,11 @@ class AverageGradients(Callback):
     def before_step(self):
         if not self.learn.processes.many: return
         grads = [p.grad for p in self.model.parameters() if p.grad is not None] # of the player whose turn it is
-        averages = [b for n,b in self.model.named_buffers() if n=='generator.w_avg'] # a running mean of styles is linear
+        averages = [b for n,b in self.model.named_buffers() if n=='generator.w_avg'] # means of styles are linear
         self.learn.processes.average([*grads, self.learn.step_loss, *averages]) # all must find the loss finite, or none
 
 # %% ../nbs/40_callbacks.ipynb #9b19577f
-def _tracker(cls):
-    "fastai's tracker, by images seen, with numbers only"
+def _tracker(cls): # fastai's tracker, by images seen, with numbers only
     class Tracker(cls):
         train_iter = property(lambda self: self.images_seen) # fastai's count begins again with each `fit`
         opt = property(lambda self: SimpleNamespace(hypers=[{'lr':self.learn.opt.hypers[0]['lr']}]))
@@ -275,12 +284,14 @@ def _tracker(cls):
             self.writer = SummaryWriter(log_dir=self.log_dir, purge_step=self.images_seen+1)
     return Tracker
 
+# %% ../nbs/40_callbacks.ipynb #f83f644d
 def tracker(
     name:str, # `'tensorboard'` or `'wandb'`
     path # Folder for what it writes
 )->Callback:
-    "fastai's callback for TensorBoard or Weights & Biases, set up for this trainer. Raises `ImportError` if the package is not there"
-    if name not in ('tensorboard','wandb'): raise ValueError(f"there is no tracker {name!r}: take 'tensorboard' or 'wandb'")
+    "fastai's callback for TensorBoard or Weights & Biases, set up for this trainer. `ImportError`: it is not installed"
+    if name not in ('tensorboard','wandb'):
+        raise ValueError(f"there is no tracker {name!r}: take 'tensorboard' or 'wandb'")
     try: __import__(name)
     except ImportError as e:
         raise ImportError(f"tracker={name!r} needs the package {name}, which is not installed: pip install {name}, "
@@ -297,10 +308,9 @@ def tracker(
     return _tracker(WandbCallback)(log=None, log_preds=False)
 
 # %% ../nbs/40_callbacks.ipynb #bfd48f85
-def images_left(schedule, images_seen): return schedule.images_left(images_seen) # its home is the schedule
-__getattr__ = moved('progrow.callbacks', Checkpoints='guards', Guard='guards')
-
-# %% ../nbs/40_callbacks.ipynb #1b391078
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['WeightAverage', 'History', 'SampleStrip', 'GrowthBar', 'Log', 'read_log', 'AverageGradients',
            'tracker']
+
+def images_left(schedule, images_seen): return schedule.images_left(images_seen) # its home is the schedule
+__getattr__ = moved('progrow.callbacks', Checkpoints='guards', Guard='guards')

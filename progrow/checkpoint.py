@@ -18,6 +18,9 @@ from .files import atomic_write, folder_lock
 from .networks import Generator
 
 # %% ../nbs/36_checkpoint.ipynb #7e2765ba
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['load_generator', 'save_generator', 'load_checkpoint', 'save_checkpoint', 'shipped_generators']
+
 def _plain(x, where):
     "`x` with its tensors detached and on the CPU, or a sentence that names what cannot go into a file"
     if isinstance(x, Tensor):
@@ -26,15 +29,15 @@ def _plain(x, where):
     if type(x) in (int, float, bool, str, type(None)): return x
     if type(x) in (list, tuple): return type(x)(_plain(o, f'{where}[{i}]') for i,o in enumerate(x))
     if isinstance(x, dict): return {_plain(k, f'a key of {where}'): _plain(v, f'{where}[{k!r}]') for k,v in x.items()}
-    raise ValueError(f"{where} is of type {type(x).__name__}: a file holds only tensors, numbers, strings, None, and lists, "
-                     "tuples and dicts of them. Save its state_dict(), or its numbers")
+    raise ValueError(f"{where} is of type {type(x).__name__}: a file holds only tensors, numbers, strings, None, "
+                     "and lists, tuples and dicts of them. Save its state_dict(), or its numbers")
 
 # %% ../nbs/36_checkpoint.ipynb #ccc54502
 def save_tensors(
     path, # File to write; its folder is made if needed
     format:str, # What the file is
     version:int, # Of that format: raise it when a reader of today could not read the file
-    **content # Tensors, numbers, strings, None, and lists, tuples and dicts of them; raises `ValueError` with the name of anything else
+    **content # Tensors, numbers, strings, None; lists, tuples, dicts of them. `ValueError` names anything else
 )->Path: # The file
     "Write plain values and tensors, whole or not at all"
     content = dict(format=format, version=version, **{k:_plain(v, k) for k,v in content.items()})
@@ -52,7 +55,8 @@ _damage = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, NotImplemente
            ValueError) # all that reading a broken file may raise
 
 # %% ../nbs/36_checkpoint.ipynb #393f6ea6
-_record = re.compile(r'[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)')
+_record = re.compile(r'[^/]+/(data\.pkl|data/\d+|version|byteorder|'
+                     r'\.format_version|\.storage_alignment|\.data/serialization_id)')
 
 def _archive_problem(path):
     "Why a file is no archive of plain tensors, or None; nothing in it is unpickled"
@@ -62,7 +66,8 @@ def _archive_problem(path):
         records = z.infolist()
         names = [o.filename for o in records]
         if odd := [o for o in names if not _record.fullmatch(o)]: return f'it holds {odd[0]!r}, which is no tensor'
-        if len(set(names))<len(names) or len({o.split('/')[0] for o in names})>1: return 'its directory lists records twice'
+        if len(set(names))<len(names) or len({o.split('/')[0] for o in names})>1:
+            return 'its directory lists records twice'
         if any(o.compress_type or o.external_attr for o in records): return 'its directory was changed'
         if sum(o.file_size for o in records)>Path(path).stat().st_size: return 'it declares more than it holds'
         bad = z.testzip() # PyTorch does not compare the checksums
@@ -75,7 +80,7 @@ def load_tensors(
     version:int, # The newest that the caller can read
     device='cpu' # Where to put the tensors
 )->dict: # The content, and `format` and `version`
-    "Read plain values and tensors; nothing in the file is executed. `ValueError`: it is damaged, or something else, or too new"
+    "Read plain values and tensors; nothing in the file is executed. `ValueError`: damaged, something else, or too new"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f"there is no file {path}: check the path")
     torch.empty(0, device=device) # a device that is not there says so itself
@@ -85,7 +90,8 @@ def load_tensors(
     except _damage as e:
         raise ValueError(f"{path.name} is not a file of plain tensors that PyTorch can read ({type(e).__name__}): "
                          "it is damaged or cut short, or something else. Take another, or write it again") from e
-    if problem := _not_expected(held, [format] if isinstance(format, str) else format, version): raise ValueError(f"{path.name} {problem}")
+    formats = [format] if isinstance(format, str) else format
+    if problem := _not_expected(held, formats, version): raise ValueError(f"{path.name} {problem}")
     return held
 
 def _not_expected(held, formats, version):
@@ -111,10 +117,11 @@ def save_checkpoint(
     content:dict, # As for `save_tensors`
     keep:int=3 # Files to keep: this one and the newest before it
 )->Path: # The file
-    """Write a checkpoint, then remove those that are too old, and set aside those further on: the run went back, and they
-    are of the way not taken. If the writing fails, all others stay"""
+    """Write a checkpoint, then remove those that are too old, and set aside those further on: the run went back,
+    and they are of the way not taken. If the writing fails, all others stay"""
     if keep<1: raise ValueError(f"keep must be 1 or more, got {keep}: the checkpoint just written would be removed")
-    path = save_tensors(Path(folder)/f'checkpoint-{images_seen:09d}.pt', 'progrow-checkpoint', 1, **{**content, 'images_seen':images_seen})
+    path,content = Path(folder)/f'checkpoint-{images_seen:09d}.pt',{**content, 'images_seen':images_seen}
+    save_tensors(path, 'progrow-checkpoint', 1, **content)
     for p in checkpoints(folder):
         if _images(p)>images_seen: os.replace(p, p.with_name(p.name+'.aside'))
     for p in checkpoints(folder)[keep:]: p.unlink()
@@ -129,18 +136,21 @@ def load_checkpoint(
     path = Path(path)
     if not path.is_dir(): return load_tensors(path, 'progrow-checkpoint', 1)
     if not (files := checkpoints(path)):
-        raise FileNotFoundError(f"there is no checkpoint in {path}: give the folder that save_checkpoint wrote to, or start a new run")
+        raise FileNotFoundError(f"there is no checkpoint in {path}: "
+                                "give the folder that save_checkpoint wrote to, or start a new run")
     for p in files:
         try: return load_tensors(p, 'progrow-checkpoint', 1)
         except ValueError as e: warn(f"passing over a checkpoint: {e}", stacklevel=2)
-    raise ValueError(f"none of the {len(files)} checkpoints in {path} can be read: the warnings say why. Start a new run in another folder")
+    raise ValueError(f"none of the {len(files)} checkpoints in {path} can be read: the warnings say why. "
+                     "Start a new run in another folder")
 
 # %% ../nbs/36_checkpoint.ipynb #8b798789
 def random_states()->dict: # For `set_random_states`
-    "Where all random numbers stand, as plain tensors and numbers: PyTorch's (CPU and all GPUs), NumPy's global ones and Python's"
+    "Where all random numbers stand, as plain values: PyTorch's (CPU and all GPUs), NumPy's global ones and Python's"
     (_,key,pos,has_gauss,gauss),(version,state,next_gauss) = np.random.get_state(),random.getstate()
     return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                numpy=dict(key=torch.from_numpy(key.astype(np.int64)), pos=int(pos), has_gauss=int(has_gauss), gauss=float(gauss)),
+                numpy=dict(key=torch.from_numpy(key.astype(np.int64)), pos=int(pos),
+                           has_gauss=int(has_gauss), gauss=float(gauss)),
                 python=dict(version=version, state=torch.tensor(state), gauss=next_gauss))
 
 # %% ../nbs/36_checkpoint.ipynb #ff64a50a
@@ -181,7 +191,7 @@ def save_generator(
                         resolution=resolution or generator.resolution, weights=generator.state_dict())
 
 # %% ../nbs/36_checkpoint.ipynb #de96d696
-generator_networks = {'Generator':Generator, 'StyleGenerator':'progrow.style'} # what a file may hold: a class, or its module
+generator_networks = {'Generator':Generator, 'StyleGenerator':'progrow.style'} # what a file may hold, or its module
 
 def network_class(
     name:str, # Of the class, as a file gives it
@@ -189,7 +199,8 @@ def network_class(
     holder='this file' # What holds it, for the message
 )->type: # The class; raises `ValueError` if it is not known
     "The class of a network that a file names"
-    if name not in known: raise ValueError(f"{holder} holds a {name}, this progrow knows {', '.join(known)}: upgrade progrow")
+    if name not in known:
+        raise ValueError(f"{holder} holds a {name}, this progrow knows {', '.join(known)}: upgrade progrow")
     return getattr(import_module(known[name]), name) if isinstance(known[name], str) else known[name]
 
 # %% ../nbs/36_checkpoint.ipynb #bd6d5bfe
@@ -202,8 +213,8 @@ def shipped_generators()->list: # Names for `load_generator`
 def shipped_file(name)->Path: # The file; beside it, with the suffix `.json`, its settings, source and licence
     "Where a generator that comes with the package is. Raises `FileNotFoundError` for other names"
     if str(name) in (known := shipped_generators()): return shipped_folder/f'{name}.pt'
-    raise FileNotFoundError(f"there is no file {name}, and no generator of that name comes with progrow: check the path, "
-                            f"or take one of {', '.join(known)}")
+    raise FileNotFoundError(f"there is no file {name}, and no generator of that name comes with progrow: "
+                            f"check the path, or take one of {', '.join(known)}")
 
 # %% ../nbs/36_checkpoint.ipynb #232bacb2
 def generator_from(
@@ -233,7 +244,3 @@ def load_generator(
     "Read a generator, ready to draw"
     path = Path(path) if Path(path).is_file() else shipped_file(path)
     return generator_from(load_tensors(path, 'progrow-generator', 1, device), path.name).to(device)
-
-# %% ../nbs/36_checkpoint.ipynb #e324d49c
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['load_generator', 'save_generator', 'load_checkpoint', 'save_checkpoint', 'shipped_generators']

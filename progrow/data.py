@@ -306,7 +306,8 @@ def _built_in(name, resolution, cache, progress, kwargs):
     given = dict(cache=cache, progress=progress, **({'resolution':resolution} if resolution else {}))
     return _sets()[name](**{k:v for k,v in given.items() if k in takes}, **kwargs)
 
-__getattr__ = moved('progrow.data', **{o:'sets' for o in 'avatars glyphs digits stacked_digits builtin_sets digits_licence'.split()})
+_in_sets = 'avatars glyphs digits stacked_digits builtin_sets digits_licence'
+__getattr__ = moved('progrow.data', **dict.fromkeys(_in_sets.split(), 'sets'))
 
 # %% ../nbs/12_data.ipynb #00e7b5a8
 def image_pyramid(

@@ -15,6 +15,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 # %% ../nbs/09_files.ipynb #9e77a3c4
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['atomic_write', 'write_json', 'folder_lock', 'cache_folder', 'fingerprint']
+
 def _sync_folder(folder):
     "Wait until the names in a folder are on the disk; Windows has no such call"
     if os.name!='posix': return
@@ -38,7 +41,8 @@ def atomic_write(
         os.replace(part, path)
         _sync_folder(path.parent)
     except OSError as e:
-        what = f"could not write {path}: {e.strerror or e}. A file of that name is as it was: free some space, or choose another place"
+        what = (f"could not write {path}: {e.strerror or e}. A file of that name is as it was: "
+                "free some space, or choose another place")
         raise OSError(*[e.errno]*(e.errno is not None), what) from e
     finally:
         if part.is_file(): part.unlink()
@@ -58,7 +62,7 @@ def write_json(
 def atomic_folder(
     path # Folder to make; those above it are made if needed
 ): # A new, empty folder to write into
-    "Make a folder that appears under its name when the block ends, whole; if another process was quicker, its folder stays"
+    "Make a folder that appears under its name when the block ends, whole; if another process was quicker, its stays"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
@@ -101,7 +105,7 @@ def folder_lock(
 _taken = "another process is training in {}: wait for it, or choose another folder"
 
 def _unlock(lock, file):
-    "Take the file away while it is still ours, and let go; Windows removes no open file, so there it stays until we have"
+    "Take the file away while it is ours, and let go; Windows removes no open file, so there it stays until we have"
     if not lock.is_locked: return
     try: file.unlink(missing_ok=True)
     except PermissionError: pass
@@ -160,7 +164,3 @@ def moved(
         if name not in names: raise AttributeError(f"module {module!r} has no attribute {name!r}")
         return getattr(import_module(f'progrow.{names[name]}'), name)
     return find
-
-# %% ../nbs/09_files.ipynb #f77cc542
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['atomic_write', 'write_json', 'folder_lock', 'cache_folder', 'fingerprint']

@@ -97,7 +97,8 @@ def stop_signals(
     "Note Ctrl-C, SIGTERM and SIGHUP instead of obeying them while the block runs, and obey after it"
     asked,old,pid = SimpleNamespace(number=0),{},os.getpid()
     def restore():
-        for n,handler in old.items(): signal.signal(n, handler)
+        for n,handler in old.items():
+            if signal.getsignal(n)==on_signal: signal.signal(n, handler) # or somebody else has come since
         old.clear()
     def on_signal(number, frame):
         if os.getpid()!=pid: restore(); return signal.raise_signal(number) # a child was born with this handler

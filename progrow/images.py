@@ -43,7 +43,7 @@ def from_uint8(
 def to_uint8(
     x:Tensor # Float tensor of any shape; values beyond [-1, 1] are clipped
 )->Tensor: # uint8, same shape and device
-    "Floats to bytes: `round(127.5*x + 127.5)`, clipped. `TypeError` for all but floats, `ValueError` for NaN or infinity"
+    "Floats to bytes: `round(127.5*x + 127.5)`, clipped. `TypeError`: no floats; `ValueError`: NaN or infinity"
     x = torch.as_tensor(x) if isinstance(x, np.ndarray) else x
     if not (isinstance(x, Tensor) and x.is_floating_point()): raise TypeError(_no_floats.format(_kind(x)))
     x = x.detach().float()
@@ -70,7 +70,7 @@ def _infinite(x):
 
 # %% ../nbs/10_images.ipynb #57407855
 def check_images(
-    images, # Float in [-1, 1] (overshoot allowed) or uint8; (n, c, h, w), c 1 or 3; a (c, h, w) picture is a batch of one
+    images, # Float in [-1, 1] (overshoot allowed) or uint8; (n, c, h, w), c 1 or 3; (c, h, w) is a batch of one
     name:str='images', # What the message calls them
 )->Tensor: # Float (n, c, h, w); uint8 has become [-1, 1]
     "`images` as a float batch. `TypeError` or `ValueError` with what it found; warns when they look like [0, 1]"
@@ -154,7 +154,8 @@ def enlarge(
     w = x.shape[-1]
     if times is None: times = size//w
     if times<1 or size not in (None, times*w):
-        raise ValueError(f"pictures of width {w} can be enlarged by whole numbers only, got {size or times}: choose a multiple")
+        raise ValueError(f"pictures of width {w} can be enlarged by whole numbers only, got {size or times}: "
+                         "choose a multiple")
     return x.repeat_interleave(times, -2).repeat_interleave(times, -1)
 
 # %% ../nbs/10_images.ipynb #daac8a17
@@ -207,7 +208,8 @@ def save_images(
     "Save a batch as one PNG grid, pixel by pixel, atomically. Raises `ValueError` for another suffix"
     path,grid = Path(path),_pillow(image_grid(images, rows, gap))
     if path.suffix.lower()!='.png':
-        raise ValueError(f"save_images writes PNG, which loses nothing, got {path.name!r}. Use a name that ends in .png")
+        raise ValueError(f"save_images writes PNG, which loses nothing, got {path.name!r}. "
+                         "Use a name that ends in .png")
     with atomic_write(path) as f: grid.save(f, 'png')
     return path
 
@@ -273,7 +275,8 @@ def _on_one_sheet(images, blend):
     cols = math.ceil(math.sqrt(len(images)*h/w))
     rows = math.ceil(len(images)/cols)
     if max(cols*w, rows*h)>16383:
-        raise ValueError(f"{len(images)} pictures of {h}x{w} are too many for one sheet of 16383x16383 pixels: take fewer, or smaller ones")
+        raise ValueError(f"{len(images)} pictures of {h}x{w} are too many for one sheet of 16383x16383 pixels: "
+                         "take fewer, or smaller ones")
     sheet = Image.new('RGBA' if any(o.mode=='RGBA' for o in images) else 'RGB', (cols*w, rows*h))
     for i,o in enumerate(images): sheet.paste(o, (i%cols*w, i//cols*h))
     return sheet, w, h
@@ -292,13 +295,13 @@ def _webp(pic, blend, bits=8):
 class Frames:
     "A slider, or several, over pictures drawn beforehand, which needs no kernel: in Jupyter, in a page and offline"
     def __init__(self,
-        draw_or_frames, # A function of one value per slider, or a list of what it would return: figures, pictures, tensors
+        draw_or_frames, # A function of one value per slider, or a list of its results: figures, pictures, tensors
         values, # The stops; or a dict of several sliders, name -> stops, whose last changes fastest in a list of frames
         name:str='value', # Stands beside the slider; not used where `values` has names
         start=0, # Index of the stop shown first; -1 is the last; for several sliders also a dict, name -> index
         width:int=480, # Most pixels across; figures are not enlarged beyond their own
         dpi:int=80, # Dots per inch of matplotlib figures
-        bits:int=8, # Kept of each colour of pixel pictures: 5 shows only in smooth gradients, and about halves what they take
+        bits:int=8, # Kept of each colour of pixel pictures: 5 shows only in smooth gradients, and halves the size
     ):
         if not 1<=bits<=8: raise ValueError(f"bits is how much is kept of the 8 of each colour, got {bits}")
         self.sliders,self.width,self.bits = _sliders(values, name, start),width,bits
@@ -407,7 +410,7 @@ def _png(drawn, width, dpi):
 def still(
     cell # A notebook cell as nbdev's processors get it, changed in place
 ):
-    "Drop widget views, dead without a kernel, from a cell's outputs (nbdev calls it for each cell: `procs` in `settings.ini`)"
+    "Drop widget views, dead without a kernel, from a cell's outputs (nbdev calls it: `procs` in `settings.ini`)"
     for o in cell.get('outputs') or []:
         data = o.get('data') or {}
         view = data.pop('application/vnd.jupyter.widget-view+json', None)

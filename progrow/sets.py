@@ -23,11 +23,13 @@ avatar_options = dict(scale=1.4, translateY=8,
     backgroundColor=['b6e3f4','c0aede','ffd5dc','ffdfbf','a8dadc','d1f2c8','fbf3b6','dfe4ea'],
     mouthVariant=['smile','twinkle','default','serious'],
     eyesVariant=['default','happy','side','squint','surprised','wink'],
-    eyebrowsVariant=['default','defaultNatural','flatNatural','raisedExcited','raisedExcitedNatural','upDown','upDownNatural'],
+    eyebrowsVariant=['default','defaultNatural','flatNatural','raisedExcited','raisedExcitedNatural',
+                     'upDown','upDownNatural'],
     clothesVariant=['blazerAndShirt','blazerAndSweater','collarAndSweater','hoodie','overall',
                     'shirtCrewNeck','shirtScoopNeck','shirtVNeck'])
-avatar_attributes = dict(hair='topVariant', hair_color='hairColor', skin='skinColor', eyes='eyesVariant', mouth='mouthVariant',
-    beard='facialHairVariant', glasses='accessoriesVariant', clothes='clothesVariant', background='backgroundColor')
+avatar_attributes = dict(hair='topVariant', hair_color='hairColor', skin='skinColor', eyes='eyesVariant',
+    mouth='mouthVariant', beard='facialHairVariant', glasses='accessoriesVariant', clothes='clothesVariant',
+    background='backgroundColor')
 
 # %% ../nbs/13_sets.ipynb #401327ce
 @lru_cache(1)
@@ -42,7 +44,8 @@ def _draw_avatar(i, seed, resolution):
     a = Avatar(_avatar_style(), {'seed':f'{seed}-{i}', 'size':resolution, **avatar_options})
     png = bytes(svg_to_bytes(svg_string=a.to_string(), width=resolution, height=resolution, skip_system_fonts=True))
     opts = {k: v[0] if isinstance(v, list) else v for k,v in a.to_json()['options'].items()}
-    return fit_image(Image.open(io.BytesIO(png)), resolution),{k: opts.get(v, 'none') for k,v in avatar_attributes.items()}
+    known = {k: opts.get(v, 'none') for k,v in avatar_attributes.items()}
+    return fit_image(Image.open(io.BytesIO(png)), resolution),known
 
 # %% ../nbs/13_sets.ipynb #d2717a17
 def _drawn(key, draw, n, resolution, cache, progress, by, classes, source, licence):
@@ -88,7 +91,8 @@ def avatars(
     key = ['avatars',seed,avatar_options,metadata.version('dicebear-core'),v,1]
     draw = partial(_draw_avatar, seed=seed, resolution=check_size(resolution))
     licence = 'Remix of "Avataaars" (https://avataaars.com) by Pablo Stanley: free for personal and commercial use'
-    return _drawn(key, draw, n, resolution, cache, progress, 'skin', tones, f'DiceBear avataaars {v}, seed {seed}', licence)
+    source = f'DiceBear avataaars {v}, seed {seed}'
+    return _drawn(key, draw, n, resolution, cache, progress, 'skin', tones, source, licence)
 
 # %% ../nbs/13_sets.ipynb #7f19affd
 glyph_chars = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'

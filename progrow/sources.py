@@ -71,7 +71,7 @@ def _formats():
     return [o for o in 'PNG JPEG WEBP BMP GIF TIFF PPM TGA AVIF JPEG2000'.split() if o in Image.OPEN]
 
 def _open_picture(file):
-    "Open by one of our formats: Pillow goes by the content, and an EPS that calls itself .png would start another program"
+    "Open by one of our formats: Pillow goes by content, and an EPS that calls itself .png would start another program"
     return Image.open(file, formats=_formats())
 
 def _wanted(name):
@@ -90,7 +90,8 @@ def _files(path):
 # %% ../nbs/11_sources.ipynb #75c8a06b
 def _from_folder(path):
     "The pictures below a folder"
-    found = sorted((o.relative_to(path).as_posix(),o) for o in _files(path) if _wanted(o.relative_to(path)) and o.is_file())
+    found = sorted((o.relative_to(path).as_posix(),o) for o in _files(path)
+                   if _wanted(o.relative_to(path)) and o.is_file())
     stamp = [str(path.resolve())] + [(n,o.stat().st_size,o.stat().st_mtime_ns) for n,o in found]
     js = path/'dataset.json'
     labels = json.loads(js.read_text(encoding='utf-8')).get('labels') if js.exists() else None
@@ -104,7 +105,8 @@ def _from_zip(path):
     found = sorted((o for o in z.infolist() if _wanted(o.filename)), key=lambda o: o.filename)
     labels = json.loads(read('dataset.json')).get('labels') if 'dataset.json' in z.namelist() else None
     stamp = [(o.filename,o.file_size,o.CRC) for o in found]
-    return Source(str(path), [o.filename for o in found], stamp, lambda i: _open_picture(io.BytesIO(read(found[i]))), labels)
+    names = [o.filename for o in found]
+    return Source(str(path), names, stamp, lambda i: _open_picture(io.BytesIO(read(found[i]))), labels)
 
 # %% ../nbs/11_sources.ipynb #38743b10
 def _from_array(x, where='the array', labels=None):
@@ -123,7 +125,8 @@ def _channels_last(x, where):
     shape = x.shape
     if x.ndim==4 and x.shape[-1] not in (1,3): x = x.transpose(0,2,3,1)
     if x.ndim not in (3,4) or x.ndim==4 and x.shape[-1] not in (1,3) or 0 in shape:
-        raise ValueError(f"{where} has shape {shape}, expected (n, h, w), (n, c, h, w) or (n, h, w, c) with 1 or 3 channels")
+        raise ValueError(f"{where} has shape {shape}, expected (n, h, w), (n, c, h, w) or (n, h, w, c) "
+                         "with 1 or 3 channels")
     return x[...,0] if x.ndim==4 and x.shape[-1]==1 else x
 
 # %% ../nbs/11_sources.ipynb #362f8165
@@ -175,7 +178,8 @@ def find_labels(self:Source,
 )->tuple: # int64 `(n,)` and the names of the classes, each None where there are none
     "The class of each picture. `ValueError` where one has none"
     if isinstance(labels, str):
-        if labels!='folders': raise ValueError(f"labels={labels!r}, expected 'folders', one whole number per picture, or None")
+        if labels!='folders':
+            raise ValueError(f"labels={labels!r}, expected 'folders', one whole number per picture, or None")
         tops = [o.split('/')[0] if '/' in o else '' for o in self.names]
         classes = sorted(set(tops))
         return np.array([classes.index(o) for o in tops]),classes
@@ -187,7 +191,8 @@ def as_labels(labels, n):
     "One whole number for each of `n` pictures"
     y = np.asarray(labels)
     if y.shape==(n,) and y.dtype.kind in 'iu': return y.astype(np.int64)
-    raise ValueError(f"labels of shape {y.shape} and type {y.dtype} for {n} pictures, expected one whole number for each")
+    raise ValueError(f"labels of shape {y.shape} and type {y.dtype} for {n} pictures, "
+                     "expected one whole number for each")
 
 def _by_name(src):
     "The labels of a `dataset.json` in the order of the names"

@@ -40,8 +40,9 @@ class Forks:
 
 def train(folder, stop_full=None, slow=None, path='run', **kwargs):
     "What a child does"
-    import resource, warnings, progrow.train as T
+    import resource, warnings, progrow.learner
     from fastai.callback.core import Callback
+    from progrow.train import fit_progressive
     from runs import long, noise
     warnings.simplefilter('always', UserWarning)
     ear = int(os.environ['FORKS_EAR'])
@@ -55,13 +56,13 @@ def train(folder, stop_full=None, slow=None, path='run', **kwargs):
             self.n += 1
             if stop_full: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if stop_full[0]<=self.n<stop_full[1] else resource.RLIM_INFINITY, resource.RLIM_INFINITY)) # no file may be longer: a full disk
             say('.')
-    save = T.save_checkpoint
+    save = progrow.learner.save_checkpoint
     def told(*args):
         say('(')
         try: return save(*args)
         finally: say(')')
-    T.save_checkpoint = told
-    T.fit_progressive(noise(resolution=8), path=path, cbs=[Tell()], **{**long, **kwargs})
+    progrow.learner.save_checkpoint = told
+    fit_progressive(noise(resolution=8), path=path, cbs=[Tell()], **{**long, **kwargs})
 
 def child(order):
     "Like a script of Python: its output, and its exit code"

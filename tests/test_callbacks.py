@@ -4,9 +4,11 @@ from types import SimpleNamespace
 import numpy as np, pytest, torch
 from torch import nn
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException, CancelTrainException
-from progrow.callbacks import AverageGradients, Checkpoints, Guard, GrowthBar, History, Log, SampleStrip, log_columns, read_log, tracker
+from progrow.callbacks import AverageGradients, GrowthBar, History, Log, SampleStrip, log_columns, read_log, tracker
 from progrow.checkpoint import load_tensors, save_checkpoint, save_tensors
 from progrow.data import ImagePyramid, pyramid_levels
+from progrow.guards import Checkpoints, Guard
+from progrow.processes import Processes, alone, processes
 from progrow.schedule import GrowthSchedule
 from progrow.train import progressive_learner
 from runs import fit
@@ -17,8 +19,6 @@ images = ImagePyramid(pyramid_levels(np.random.default_rng(0).integers(0, 256, (
 def tiny(*cbs, two=False):
     "A small run; `two`: two steps per tick instead of one"
     learn = progressive_learner(images, schedule=short, fmap_base=32, fmap_max=8, latent_dim=6, device='cpu', cbs=list(cbs))
-    for k,v in dict(rank=0, world=1, skipped=0, skipped_in_a_row=0).items():
-        if not hasattr(learn, k): setattr(learn, k, v)
     learn.save_checkpoint = lambda folder, keep=3: save_checkpoint(folder, learn.images_seen, {'model':{k:v for k,v in learn.model.state_dict().items() if isinstance(v, torch.Tensor)}}, keep)
     if two: learn.ticks_left = lambda: [(n, n+32) for n in range(0, 256, 32) if n+32>learn.images_seen]
     return learn
@@ -37,7 +37,7 @@ def press(n=signal.SIGINT): signal.raise_signal(n)
 @pytest.fixture(autouse=True)
 def handlers():
     "Every test must leave the signals as it found them"
-    before = {n:signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n:signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield before
     after = {n:signal.getsignal(n) for n in before}
     for n,h in before.items(): signal.signal(n, h)
@@ -56,7 +56,7 @@ def test_a_short_run_is_saved_once_at_its_end(tmp_path):
 
 def test_minutes_count_from_the_end_of_the_last_save(tmp_path, monkeypatch):
     now,saved = [0.],[]
-    monkeypatch.setattr('progrow.callbacks.monotonic', lambda: now[0])
+    monkeypatch.setattr('progrow.guards.monotonic', lambda: now[0])
     class Tick(Callback):
         def before_batch(self): now[0] += 60 # a step takes a minute
     learn = tiny(Checkpoints(tmp_path, minutes=5), Tick())
@@ -104,12 +104,12 @@ def test_no_checkpoint_while_steps_fail(tmp_path):
     assert [n for n in range(16, 257, 16) if n not in saved]==[64,80,96]
 
 def test_only_the_first_process_writes(tmp_path):
+    class Second(Processes):
+        "Not the first one, and without anybody to talk to"
+        first = property(lambda self: False)
     learn = tiny(Checkpoints(tmp_path/'c', minutes=0), Log(tmp_path/'log.jsonl'))
-    class Second(Callback):
-        def before_fit(self): self.learn.rank = 1
-        def before_epoch(self): self.learn.rank = 0 # the loader wants to know it
-        def before_batch(self): self.learn.rank = 1
-    fit(learn, cbs=Second())
+    learn.players.processes = Second()
+    fit(learn)
     assert not names(tmp_path) and learn.images_seen==256
 
 def test_a_failed_save_warns_and_training_goes_on(tmp_path):
@@ -135,7 +135,7 @@ def test_arguments(kw, message):
 # --- signals
 
 @pytest.mark.parametrize('event', ['before_batch','before_step','before_backward','after_step','after_batch','before_train','after_train','before_epoch','after_epoch'])
-@pytest.mark.parametrize('number,end', [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.parametrize('number,end', [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit)])
 def test_a_signal_lets_the_step_finish_and_saves(tmp_path, capsys, number, end, event):
     learn,once = tiny(Checkpoints(tmp_path), two=True),[]
     def first():
@@ -144,7 +144,7 @@ def test_a_signal_lets_the_step_finish_and_saves(tmp_path, capsys, number, end, 
     assert learn.images_seen%16==0 and names(tmp_path)==[f'checkpoint-{learn.images_seen:09d}.pt'] and learn.images_seen in (64,80)
     said = capsys.readouterr().out
     assert f'Stopped after {learn.images_seen} images, and saved: {learn.checkpoints.last}' in said and 'make the same call again' in said
-    if end is SystemExit: assert e.value.code==143
+    if end is SystemExit: assert e.value.code=={signal.SIGTERM:143, signal.SIGHUP:129}[number]
 
 def test_all_callbacks_hear_that_a_stopped_fit_is_over(tmp_path):
     heard = []
@@ -189,15 +189,16 @@ def test_a_cancelled_tick_is_no_end(tmp_path, cancel):
     fit(learn, cbs=at(64, f))
     assert f'checkpoint-{learn.images_seen:09d}.pt' in names(tmp_path)
 
-# An error ends fit without after_fit. The handlers are put back by the next signal, or by the next fit.
+# An error ends fit without after_fit. The handlers are put back all the same.
 
 @pytest.mark.parametrize('given', ['to the learner','to fit'])
-def test_after_an_error_ctrl_c_is_a_plain_ctrl_c(tmp_path, given):
+def test_after_an_error_ctrl_c_is_a_plain_ctrl_c(tmp_path, handlers, given):
     cb = Checkpoints(tmp_path)
     learn = tiny(cb) if given=='to the learner' else tiny()
     with pytest.raises(RuntimeError, match='hour nine'): fit(learn, cbs=[at(64, boom)]+([] if given=='to the learner' else [cb]))
+    assert {n:signal.getsignal(n) for n in handlers}==handlers
     with pytest.raises(KeyboardInterrupt): press()
-    assert not names(tmp_path) and not cb.stop
+    assert not names(tmp_path) and not learn.asked.number
 
 def test_after_an_error_sigterm_goes_to_the_old_handler(tmp_path):
     heard = []
@@ -239,7 +240,7 @@ def python(code, **kw):
     env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONPATH':os.pathsep.join([os.path.dirname(__file__), *sys.path])}
     return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
 
-@pytest.mark.parametrize('number,code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize('number,code', [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_real_signal_to_a_real_process(tmp_path, number, code):
     p = python(f'''
         import time
@@ -271,7 +272,7 @@ def test_two_processes_stop_at_the_same_batch_and_average_their_gradients(tmp_pa
         rank = int(sys.argv[1])
         dist.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)
         learn = tiny(Checkpoints('{tmp_path}/c'))
-        learn.rank,learn.world = rank,2
+        assert learn.processes==Processes(rank, 2)
         torch.manual_seed(rank)
         with torch.no_grad(): # other weights, other images
             for p in learn.model.parameters(): p.add_(torch.randn_like(p)*rank/10)
@@ -291,7 +292,7 @@ def test_two_processes_stop_at_the_same_batch_and_average_their_gradients(tmp_pa
         torch.manual_seed(rank)
         model = nn.ModuleList([nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)), nn.Linear(3, 1)])
         model[0][1].running_mean += rank
-        cb = AverageGradients(); cb.learn = SimpleNamespace(model=model, world=2)
+        cb = AverageGradients(); cb.learn = SimpleNamespace(model=model, processes=processes(), step_loss=torch.tensor(1.+rank))
         cb('before_fit')
         model.eval()
         x = torch.arange(12.).view(4, 3)
@@ -301,7 +302,7 @@ def test_two_processes_stop_at_the_same_batch_and_average_their_gradients(tmp_pa
         assert model[1].weight.grad is None # whose turn it is not
         model.zero_grad(); model[0](x).square().mean().backward()
         for a,p in zip(mine, model[0].parameters()): torch.testing.assert_close(a, p.grad)
-        assert (model[0][1].running_mean==0).all()
+        assert (model[0][1].running_mean==0).all() and cb.learn.step_loss==1.5
         dist.destroy_process_group()'''
     both = [python(code.replace('sys.argv[1]', str(r))) for r in range(2)]
     outs = [p.communicate(timeout=240) for p in both]
@@ -313,7 +314,7 @@ def test_two_processes_stop_at_the_same_batch_and_average_their_gradients(tmp_pa
 
 def test_alone_the_average_does_nothing():
     model = nn.Linear(2, 1); model(torch.ones(1, 2)).backward()
-    cb = AverageGradients(); cb.learn = SimpleNamespace(model=model, world=1)
+    cb = AverageGradients(); cb.learn = SimpleNamespace(model=model, processes=alone, step_loss=torch.tensor(1.))
     before = model.weight.grad.clone()
     cb('before_fit'); cb('before_step')
     assert torch.equal(model.weight.grad, before)
@@ -321,7 +322,7 @@ def test_alone_the_average_does_nothing():
 # --- guard
 
 def guarded(patience, **kw):
-    cb = Guard(patience); cb.learn = SimpleNamespace(**{**dict(skipped=0, skipped_in_a_row=0, rank=0, images_seen=1500, state=short(100)), **kw})
+    cb = Guard(patience); cb.learn = SimpleNamespace(**{**dict(skipped=0, skipped_in_a_row=0, processes=alone, cbs=[], images_seen=1500, state=short(100)), **kw})
     return cb
 
 def test_guard_counts_and_stops(capsys):
@@ -395,7 +396,7 @@ def test_a_row_speaks_of_all_steps_since_the_last(tmp_path):
 
 def test_losses_that_are_not_numbers(tmp_path):
     log = Log(tmp_path/'log.jsonl')
-    log.learn = SimpleNamespace(rank=0, images_seen=32, state=short(0), skipped=2, dls=SimpleNamespace(device=torch.device('cpu')),
+    log.learn = SimpleNamespace(processes=alone, images_seen=32, state=short(0), skipped=2, dls=SimpleNamespace(device=torch.device('cpu')),
         history=SimpleNamespace(rows=[(16,4,float('nan'),float('inf')),(32,4,2.,float('-inf'))]))
     log('before_fit'); log('before_train'); log.first = 0
     log('after_epoch')

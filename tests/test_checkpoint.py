@@ -14,7 +14,7 @@ posix = pytest.mark.skipif(os.name!='posix', reason='needs the signals of POSIX'
 def child(tmp_path, code):
     "What a process printed (as JSON) that ran `code` in `tmp_path`"
     env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONPATH':os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH','')])}
-    r = subprocess.run([sys.executable, '-c', 'import json, os, random, resource, signal, sys, time, torch\nfrom progrow.checkpoint import *\n'+code],
+    r = subprocess.run([sys.executable, '-c', 'import json, os, random, resource, signal, sys, time, torch\nfrom progrow.checkpoint import checkpoints, load_checkpoint, random_states, save_checkpoint, save_tensors, set_random_states\n'+code],
                        cwd=tmp_path, env=env, capture_output=True, text=True)
     assert r.returncode==0, r.stderr
     return json.loads(r.stdout)

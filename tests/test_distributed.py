@@ -32,8 +32,8 @@ def trained(loss, **kwargs): return lambda folder: left(fit(make(loss, **kwargs)
 def stopped(folder):
     "A checkpoint in the middle of a fade, for `resumed` and for one process"
     learn = fit(make(), stop)
-    if learn.rank==0: learn.save_checkpoint(folder/f'of{learn.world}')
-    if learn.world>1: dist.barrier()
+    if learn.processes.first: learn.save_checkpoint(folder/f'of{learn.processes.world}')
+    learn.processes.wait()
     return left(learn)
 
 def resumed(world): return lambda folder: left(fit(make().resume(folder/f'of{world}'), end-stop))
@@ -82,7 +82,7 @@ def told_to_stop(folder):
     "A long run; the file `going` says that it is under way"
     class Going(Callback):
         def after_batch(self):
-            if self.images_seen==320: (folder/f'going{self.learn.rank}').touch()
+            if self.images_seen==320: (folder/f'going{self.learn.processes.rank}').touch()
     schedule = GrowthSchedule(16, stabilize_kimg=100, fade_kimg=100, batch_size=16)
     try: fit_progressive(ImagePyramid(pictures), path=folder/'run', schedule=schedule, latent_dim=6, fmap_base=32, fmap_max=8, device='cpu', cbs=[Going()])
     finally: (folder/f'left{dist.get_rank()}').write_text(sys.exc_info()[0].__name__)
@@ -140,7 +140,8 @@ def test_one_process_goes_on_where_two_stopped_and_two_where_one_did(two, folder
 
 def test_only_the_first_process_writes_checkpoints(two, folder): # the second one would have had to wait
     assert [o.name for o in checkpoints(folder/'of2')]==['checkpoint-000000080.pt']
-    assert [load_checkpoint(folder/f'of{n}')['world'] for n in (1,2)]==[1,2]
+    one,two = (load_checkpoint(folder/f'of{n}') for n in (1,2))
+    assert one.keys()==two.keys() and one['settings']==two['settings'] and one['images_seen']==two['images_seen']==80 # nothing in it depends on how many wrote it
 
 def test_a_step_that_is_bad_in_one_process_is_left_out_in_both(two): assert [o['bad loss']['skipped'] for o in two]==[1,1]
 

@@ -31,6 +31,22 @@ def error(a, b): return ((a-b).norm()/b.norm()).item()
 
 # --- gradients
 
+def wide_convolution(oneDNN=True):
+    "Error of the product that a convolution's double backward asks for: channels and pictures change places, so the kernel is as wide as the picture"
+    g = torch.Generator().manual_seed(0)
+    x,w = (torch.randn(32, 8, 8, 8, generator=g).bfloat16() for _ in range(2))
+    with torch.backends.mkldnn.flags(enabled=oneDNN): return error(F.conv2d(x, w, padding=1).double(), F.conv2d(x.double(), w.double(), padding=1))
+
+def test_a_wide_convolution_is_right_to_the_last_digit_of_bf16_or_plainly_wrong():
+    """oneDNN's kernel for AMX (PyTorch 2.14 on an Intel Xeon) gives another result altogether, without a warning. That is not a matter of digits,
+    so no limit of this file makes room for it; PyTorch's own convolution is right on every processor"""
+    assert wide_convolution(oneDNN=False)<2**-8 # one rounding of the result
+    assert wide_convolution()<2**-8 or wide_convolution()>.5
+
+def right_convolutions(name):
+    "With oneDNN, unless its wide convolutions in bf16 are wrong here"
+    return torch.backends.mkldnn.flags(enabled=name!='bf16' or wide_convolution()<2**-8)
+
 losses = {'wgan-gp': WGANGP(), 'wgan-gp-1024': WGANGP(full_resolution=1024), 'r1': NonSaturating(), 'r1-1024': NonSaturating(full_resolution=1024)}
 
 @pytest.mark.parametrize('loss', losses)
@@ -43,7 +59,7 @@ def test_critic_gradient_is_near_that_of_64_bits(loss, name, limit, resolution, 
     p = Precision(name)
     if name=='fp16': p.loss_scale = 2.**10
     exact = weight_gradient(D64, losses[loss].discriminator_terms(judge(D64, Precision(), alpha), real.double(), fake.double(), mix.double()))
-    g = weight_gradient(D, losses[loss].discriminator_terms(judge(D, p, alpha), real, fake, mix), p.loss_scale)
+    with right_convolutions(name): g = weight_gradient(D, losses[loss].discriminator_terms(judge(D, p, alpha), real, fake, mix), p.loss_scale)
     assert error(g, exact)<limit and F.cosine_similarity(g, exact, 0)>0.98
 
 @pytest.mark.parametrize('name,limit', [('bf16',.15), ('fp16',.03)])

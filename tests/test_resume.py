@@ -4,16 +4,19 @@ import numpy as np, pytest, torch
 from fastai.callback.core import Callback
 from forks import Forks
 from PIL import Image
-from progrow.callbacks import Checkpoints, Guard, read_log
-from progrow.checkpoint import checkpoints, load_checkpoint
+from progrow.callbacks import read_log
+from progrow.checkpoint import checkpoints, load_checkpoint, load_generator
+from progrow.cost import step_cost, weights_memory
 from progrow.data import image_pyramid
+from progrow.guards import Checkpoints, FitsInMemory, Guard
 from progrow.losses import LSGAN, NonSaturating, WGANGP
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
-from progrow.train import fit_progressive, load_generator, progressive_learner, resume_run, sample_images
+from progrow.sampling import sample_images
+from progrow.train import fit_progressive, progressive_learner, resume_run
 from helpers import same
 from runs import SaveAt, StopAt, adam, fine, fit, moved, noise, short, tiny, weights
-import progrow.train
+import progrow.guards
 
 pytestmark = pytest.mark.filterwarnings('ignore:numpy.core:DeprecationWarning')
 
@@ -88,7 +91,7 @@ def test_going_on_twice_from_the_same_file_changes_no_bit(tmp_path):
 def test_a_checkpoint_holds_plain_values_and_all_random_states(tmp_path):
     learn = fit(tiny(schedule=brief), 3)
     f = torch.load(learn.save_checkpoint(tmp_path), weights_only=True)
-    assert (f['format'], f['version'], f['images_seen'], f['world'])==('progrow-checkpoint', 1, 12, 1)
+    assert (f['format'], f['version'], f['images_seen'], f['extra_callbacks'])==('progrow-checkpoint', 1, 12, [])
     assert set(f['random'])=={'torch','cuda','numpy','python'} and set(f['versions'])>={'progrow','torch','fastai'}
     assert f['settings']['schedule']['fade_kimg']==.024 and f['settings']['seed']==3 and set(f['callbacks'])>={'history','sample_strip'}
 
@@ -150,7 +153,7 @@ def test_killed_before_the_first_checkpoint_the_run_begins_again(forks, unbroken
     forks.run(tmp_path)
     check_end(tmp_path/'run', unbroken)
 
-@pytest.mark.parametrize('sig,code', [(signal.SIGINT,130), (signal.SIGTERM,143)], ids=('Ctrl-C','SIGTERM'))
+@pytest.mark.parametrize('sig,code', [(signal.SIGINT,130), (signal.SIGTERM,143), (signal.SIGHUP,129)], ids=('Ctrl-C','SIGTERM','SIGHUP'))
 @pytest.mark.parametrize('path', ('run', None))
 def test_told_to_stop_a_run_saves_and_says_how_to_go_on(forks, unbroken, tmp_path, sig, code, path):
     forks.start(tmp_path, path=path); said = forks.until('.', 13)
@@ -480,17 +483,19 @@ def test_a_dry_run_and_a_bar_change_no_bit_of_what_follows(kind):
 
 def test_a_stage_that_does_not_fit_is_refused_before_it_starts(monkeypatch):
     learn = tiny()
-    need = {r: learn.cost(r).memory+progrow.train.weights_memory(learn.model.generator, learn.model.discriminator).adam for r in (4,8,16)}
+    G,D = learn.model.generator,learn.model.discriminator
+    need = {r: step_cost(G, D, learn.gan_loss, r, 16, .5).memory+weights_memory(G, D).adam for r in (4,8,16)}
     assert need[4]<need[8]<need[16]
-    monkeypatch.setattr(progrow.train, 'available_memory', lambda device: (need[8]+need[16])//2)
+    monkeypatch.setattr(progrow.guards, 'available_memory', lambda device: (need[8]+need[16])//2)
     with pytest.raises(ValueError, match=r'stage 16x16 with batch 16 needs about .*are free.*batch_size=\{\.\.\., 16:'): fit(learn)
     assert learn.images_seen==0 and same(weights(learn), weights(tiny()))
-    monkeypatch.setattr(progrow.train, 'available_memory', lambda device: need[16])
+    monkeypatch.setattr(progrow.guards, 'available_memory', lambda device: need[16])
     assert fit(learn, 1).images_seen==16
     for free in (None, 0):
-        monkeypatch.setattr(progrow.train, 'available_memory', lambda device: free)
-        learn.memory_check = free is None
+        monkeypatch.setattr(progrow.guards, 'available_memory', lambda device: free)
+        if free==0: learn.remove_cb(FitsInMemory)
         fit(learn, 1) # nobody knows, or nobody wants to know
+    assert learn.images_seen==48
 
 # --- labels and noise
 

@@ -5,14 +5,18 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from torch import distributed as dist
 from fastai.callback.core import Callback
+from progrow import guards
 from progrow.callbacks import average_decay
 from progrow.checkpoint import load_generator
+from progrow.cost import memory_per_stage, seconds_per_image, step_cost
 from progrow.data import ImagePyramid, pyramid_levels
-from progrow.losses import NonSaturating
+from progrow.guards import FitsInMemory
+from progrow.losses import Critic, NonSaturating
 from progrow.metrics import evaluate
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator, StyleGenerator, style_config
-from progrow.train import fit_progressive, progressive_learner, resume_run, sample_images
+from progrow.sampling import sample_images
+from progrow.train import fit_progressive, progressive_learner, resume_run
 from helpers import same
 from runs import SaveAt, fit, left, weights
 
@@ -204,17 +208,19 @@ def test_evaluate_draws_with_new_noise_from_its_seed(learned, monkeypatch):
 def test_timing_counting_and_planning_leave_no_trace(capsys):
     learn = make(loss='non-saturating:r1_every=3')
     fit(learn, 2); before,state = left(learn),learn.gan_loss.state_dict()
-    assert set(learn.seconds_per_image())=={8,16} and learn.memory(16)>learn.memory(8)>0
-    assert learn.cost(16)==pytest.approx(make(loss='non-saturating:r1_every=3').cost(16), rel=.01)
-    learn.dry_run(); learn.check_memory()
+    memory = memory_per_stage(learn.players, learn.schedule)
+    assert set(seconds_per_image(learn.players, learn.images, learn.schedule, learn.images_seen))==set(memory)=={8,16} and memory[16]>memory[8]>0
+    cost = lambda o: step_cost(o.model.generator, o.model.discriminator, o.gan_loss, 16, 4, .5)
+    assert cost(learn)==pytest.approx(cost(make(loss='non-saturating:r1_every=3')), rel=.01)
+    learn.dry_run(); learn.fits_in_memory.before_fit()
     assert 'total: 40 images' in capsys.readouterr().out and same(left(learn), before) and learn.gan_loss.state_dict()==state=={'r1_step':len(learn.history.rows)%3}
     learn.fit(1) # with its bar, which times
     assert same({k:v for k,v in left(learn).items() if k!='losses'}, {k:v for k,v in left(fit(make(loss='non-saturating:r1_every=3'), 3)).items() if k!='losses'})
 
 def test_a_stage_that_does_not_fit_is_refused(monkeypatch):
-    import progrow.train as T
-    monkeypatch.setattr(T, 'available_memory', lambda device: 100_000)
+    monkeypatch.setattr(guards, 'available_memory', lambda device: 100_000)
     with pytest.raises(ValueError, match='stage 8x8 with batch 4 needs about'): make().fit()
+    assert fit(make().remove_cb(FitsInMemory), 1).images_seen # nobody wants to know
 
 # --- numbers that are not finite
 
@@ -244,9 +250,8 @@ def test_a_label_chooses_the_score():
     learn = make(labels=True)
     G,D = learn.model.generator,learn.model.discriminator
     x,y = torch.randn(4, 3, 8, 8),torch.tensor([0,1,2,1])
-    critic = learn.critic(y)
-    assert G.num_classes==D.num_classes==3 and not hasattr(critic, 'term') # no AC-GAN
-    learn.state = learn.schedule.next_batch(0)
+    critic = learn.players.critic(1., y)
+    assert G.num_classes==D.num_classes==3 and type(critic) is Critic # no AC-GAN
     scores = D.outputs(x)
     assert scores.shape==(4, 3) and torch.equal(critic(x), scores[range(4), y])
     critic(x)[:1].sum().backward()

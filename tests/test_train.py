@@ -266,7 +266,7 @@ def test_the_bar_says_where_the_run_stands_and_changes_nothing(half):
         order = 70
         def after_batch(self): lines.append(self.growth_bar.line())
     learn = tiny(schedule=shorter, cbs=[Watch()])
-    learn.fit()
+    learn.fit(show='bar')
     assert re.fullmatch(r'4x4 stabilize, \d+ images/s, \d+:\d\d left', lines[0]) and re.match(r'8x8 fade alpha 0\.25, ', lines[7]) and lines[-1].endswith(' 0:00 left')
     assert same(weights(learn), weights(half)) and same(adam(learn), adam(half))
 
