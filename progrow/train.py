@@ -29,8 +29,9 @@ from .sampling import sample_images
 from .schedule import GrowthSchedule
 
 # %% ../nbs/45_train.ipynb #7363ea04
-own_schedule = dict(loss='wgan-gp', latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
-                    mirror=False, reset_optimizer=True, average_kimg=10.) # what goes with a `GrowthSchedule` of one's own
+own_schedule = dict( # what goes with a `GrowthSchedule` of one's own
+    loss='wgan-gp', latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
+    mirror=False, reset_optimizer=True, average_kimg=10.)
 
 def _preset_of(schedule, resolution):
     "All settings of a name, or those that go with a schedule"
@@ -48,7 +49,8 @@ def pick_preset(
     "What a schedule stands for, with all that goes with it"
     settings,given = _preset_of(schedule, resolution),{k:v for k,v in given.items() if v is not None}
     averages = {'average_kimg','average_decay'} & set(given)
-    if len(averages)==2: raise ValueError("average_kimg and average_decay are two ways to say how long the average remembers: give one")
+    if len(averages)==2:
+        raise ValueError("average_kimg and average_decay are two ways to say how long the average remembers: give one")
     if averages: # it takes the place of the preset's
         settings = {k:v for k,v in settings.items() if k not in ('average_kimg','average_decay')}
     settings = {'average_decay':None, 'average_kimg':10., **settings, **given}
@@ -67,7 +69,8 @@ def _size_problem(resolution, gan_loss, *networks):
     "What does not reach the size that the run ends with, or None"
     full = vars(gan_loss).get('full_resolution')
     if full is not None and full<resolution:
-        return f"the loss measures at full_resolution={full}, but the run goes up to {resolution}: make it at least that"
+        return (f"the loss measures at full_resolution={full}, but the run goes up to {resolution}: "
+                "make it at least that")
     for net in networks:
         if not isinstance(net, nn.Module): continue # a class, built in the right size later
         if problem := network_problem(net): return problem
@@ -82,7 +85,8 @@ def _batch_problem(images, batches, world):
         return (f"{len(images)} images are fewer than one batch of {max(batches.values())}: "
                 "give more images, or a schedule with smaller batches")
     if odd := {r:b for r,b in batches.items() if b%world}:
-        return f"{world} processes cannot share out batches of {odd} (resolution: images): take batch sizes that {world} divides"
+        return (f"{world} processes cannot share out batches of {odd} (resolution: images): "
+                f"take batch sizes that {world} divides")
 
 # %% ../nbs/45_train.ipynb #e48b1dc9
 def _network_problem(images, net):
@@ -116,8 +120,8 @@ def _classes_problem(networks):
 
 def _warn_of_small_groups(batches, world, group):
     small = {r:b for r,b in batches.items() if stddev_group(b//world, group)<stddev_group(b, group)}
-    if small: warn(f"{world} processes get fewer than a group of {group} images of the batches {small} (resolution: images), "
-                   "so the critic sees less variety: take larger batches or fewer processes")
+    if small: warn(f"{world} processes get fewer than a group of {group} images of the batches {small} "
+                   "(resolution: images), so the critic sees less variety: take larger batches or fewer processes")
 
 # %% ../nbs/45_train.ipynb #84137731
 def pick_device(
@@ -126,12 +130,14 @@ def pick_device(
     "A device that is there. Raises `ValueError`"
     asked = device if device is not None else default_device().type
     try: device = torch.device(asked)
-    except RuntimeError as e: raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
+    except RuntimeError as e:
+        raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
     if device.type!='cuda': return device
     if device.index is None and 'LOCAL_RANK' in os.environ: device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0)<there: return device
-    raise ValueError(f"device={str(device)!r}, but PyTorch sees {there} CUDA GPUs here: leave device out, or take 'cpu'")
+    raise ValueError(f"device={str(device)!r}, but PyTorch sees {there} CUDA GPUs here: "
+                     "leave device out, or take 'cpu'")
 
 # %% ../nbs/45_train.ipynb #1640010a
 def _number_of_classes(images): return len(images.label_names) if images.label_names else int(images.labels.max())+1
@@ -158,8 +164,8 @@ def build_networks(
 def _check_settings(settings, seed, precision, device, *networks):
     "Raises `ValueError` for what is wrong whatever the images are"
     Precision(precision, device.type) # complains if there is none
-    problem = _number_problem(settings, seed) or _size_problem(settings['schedule'].resolution, settings['loss'], *networks)
-    if problem: raise ValueError(problem)
+    end,loss = settings['schedule'].resolution,settings['loss']
+    if problem := _number_problem(settings, seed) or _size_problem(end, loss, *networks): raise ValueError(problem)
 
 # %% ../nbs/45_train.ipynb #dd910859
 def progressive_learner(
@@ -180,7 +186,7 @@ def progressive_learner(
     seed:int=0, # Decides every random number of the run, the first weights too
     device=None, # Where to train; None: a GPU if there is one
     precision:str='fp32', # `'fp32'`, `'bf16'` or `'fp16'`, see `Precision`
-    generator=None, discriminator=None, # Other networks than ProGAN's: modules, or classes that take what `Generator` and `Discriminator` take
+    generator=None, discriminator=None, # Others than ProGAN's: modules, or classes with the arguments of ProGAN's
     cbs=None, # More callbacks
     **kwargs # For `image_pyramid`: `image_channels`, `labels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
@@ -195,8 +201,8 @@ def progressive_learner(
     if conditional and images.labels is None: raise ValueError(_no_labels)
     G,D = build_networks(images, s, seed, conditional, generator, discriminator)
     check_images(images, schedule, who.world, G, D)
-    learn = ProgressiveLearner(images, G, D, schedule, s['loss'], s['mirror'], seed, s['average_kimg'], s['reset_optimizer'],
-                               precision, cbs, device, s['average_decay'])
+    learn = ProgressiveLearner(images, G, D, schedule, s['loss'], s['mirror'], seed, s['average_kimg'],
+                               s['reset_optimizer'], precision, cbs, device, s['average_decay'])
     learn.arguments = _plain_arguments(source, kwargs)
     return learn
 
@@ -217,8 +223,8 @@ def _plain_arguments(source, kwargs):
 def fit_progressive(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
-    path=None, # Folder for what comes out of the run: `generator.pt`, `strip.png`, `samples.png`, `losses.png`, `log.jsonl`, `settings.json`, `checkpoints/`; None: only checkpoints, and only of long runs, in `runs/`
-    resume:bool=True, # Go on where a killed run with the same settings and path stopped; False: complain if there is one
+    path=None, # Folder for all that comes out of it; None: only checkpoints, and only of long runs, in `runs/`
+    resume:bool=True, # Go on where a killed run with the same settings stopped; False: complain if there is one
     dry_run:bool=False, # Print what the run would do and cost, and train nothing
     minutes:float=10., # Between two checkpoints
     tracker:str|None=None, # Also report to `'tensorboard'` or `'wandb'`, where installed
@@ -244,14 +250,15 @@ def resume_run(
     return rebuild(open_run(folder), images, device).fit_in(folder, True, minutes, tracker, show)
 
 # %% ../nbs/45_train.ipynb #75fd4504
-network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics that a checkpoint may name
+network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics of checkpoints
 _losses = {o.__name__:o for o in loss_names.values()}
 
 def _made(described, key, known):
     "An object from its name and its arguments"
     name = described[key]
     if name not in known:
-        raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
+        raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, "
+                         "then learn.resume(folder)")
     return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
 
 # What users import. The other names on this page are for our own modules, and may change.
@@ -266,7 +273,8 @@ def rebuild(
     s,found = run.settings,dict(run.arguments or {})
     where = found.pop('images', None)
     images = where if images is None else images
-    if images is None: raise ValueError("this run learned from images in memory, which a checkpoint does not hold: give the images")
+    if images is None:
+        raise ValueError("this run learned from images in memory, which a checkpoint does not hold: give the images")
     with torch.random.fork_rng(devices=[]):
         G,D = _made(s['generator'], 'network', generator_networks),_made(s['discriminator'], 'network', network_names)
     kept = {k:s[k] for k in ('average_kimg','average_decay','mirror','seed','precision','reset_optimizer')}
