@@ -83,9 +83,10 @@ class ProgressiveLearner(Learner):
         self.state,self.skipped,self.skipped_in_a_row,self.asked = schedule.next_batch(0),0,0,None
         self.extra_callbacks = [type(c).__name__ for c in L(cbs)]
         ours = _callbacks(self.processes, GrowthCallback(reset_optimizer), WeightAverage(average_kimg, average_decay))
-        super().__init__(images.dataloaders(schedule.start_resolution, self.state.batch_size, n_batches=1, device=device),
-            ProgressiveGAN(generator, discriminator).to(device), loss_func=noop, opt_func=_adam(device),
-            metrics=_columns(self), splitter=_two_groups, wd_bn_bias=True, train_bn=False, cbs=[*ours, *L(cbs)], **kwargs)
+        first = images.dataloaders(schedule.start_resolution, self.state.batch_size, n_batches=1, device=device)
+        super().__init__(first, ProgressiveGAN(generator, discriminator).to(device), loss_func=noop,
+            opt_func=_adam(device), metrics=_columns(self), splitter=_two_groups, wd_bn_bias=True, train_bn=False,
+            cbs=[*ours, *L(cbs)], **kwargs)
         self.recorder.train_metrics,self.recorder.valid_metrics,self.recorder.smooth_loss = True,False,FiniteLoss()
 
     images_seen = property(lambda self: self.model.images_seen) # Shown to the discriminator so far
@@ -128,7 +129,8 @@ class FiniteLoss(AvgSmoothLoss):
 class GrowthCallback(Callback):
     "Grow by the images seen, a tick (fastai: epoch) at a time"
     order = -5 # before all others, so that they see the present state
-    def __init__(self, reset_optimizer:bool=True): self.reset_optimizer = reset_optimizer # Forget Adam's state where a phase begins
+    def __init__(self, reset_optimizer:bool=True): # Forget Adam's state where a phase begins
+        self.reset_optimizer = reset_optimizer
 
     def before_batch(self):
         self.learn.state = self.schedule.next_batch(self.images_seen)
@@ -146,8 +148,8 @@ def loader(self:ProgressiveLearner,
     "The reals from `start` on"
     s,who = self.schedule.next_batch(start),self.processes
     return self.images.dataloaders(s.resolution, s.batch_size, n_batches=n_batches, start=start, mirror=self.mirror,
-        seed=self.seed, device=self.dls.device, labels=self.model.generator.num_classes>0, rank=who.rank, world=who.world,
-        group_size=who.group(s.batch_size, self.model.discriminator.group_size),
+        seed=self.seed, device=self.dls.device, labels=self.model.generator.num_classes>0, rank=who.rank,
+        world=who.world, group_size=who.group(s.batch_size, self.model.discriminator.group_size),
         alpha=lambda n: self.schedule.next_batch(n).alpha).train
 
 @patch
@@ -220,8 +222,8 @@ def fit(self:ProgressiveLearner,
 ):
     "Train from where the run stands"
     left = len(self.ticks_left())
-    if not left: return print(f"Nothing left to train: {self.images_seen} of {self.schedule.total_images} images are done. "
-                              "A longer schedule goes on: set learn.schedule.")
+    if not left: return print(f"Nothing left to train: {self.images_seen} of {self.schedule.total_images} images are "
+                              "done. A longer schedule goes on: set learn.schedule.")
     if n_ticks is not None and n_ticks<1:
         raise ValueError(f"n_ticks must be 1 or more, or None for all {left} that are left; got {n_ticks}")
     saves = any(isinstance(c, Checkpoints) for c in [*self.cbs, *L(cbs)])
@@ -281,11 +283,14 @@ def _fields_of(x):
     plain = {k:v for k,v in vars(x).items() if k[0]!='_' and isinstance(v, (int,float,str,type(None)))}
     return dict(name=type(x).__name__, **(asdict(x) if is_dataclass(x) else plain))
 
+def _shapes(state): return {k:tuple(v.shape) for k,v in state.items() if isinstance(v, Tensor)}
+
 def _split_settings(settings):
     "What must agree, and what may be changed on the way"
     fixed,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
     free = {k:v for k,v in schedule.items() if k in _to_come}
-    fixed.update(schedule={k:v for k,v in schedule.items() if k not in _to_come}, images={**settings['images'], 'source':None})
+    fixed.update(schedule={k:v for k,v in schedule.items() if k not in _to_come})
+    fixed.update(images={**settings['images'], 'source':None})
     return fixed,dict(precision=settings['precision'], schedule=free)
 
 # %% ../nbs/42_learner.ipynb #7771f952
@@ -310,27 +315,33 @@ def save_checkpoint(self:ProgressiveLearner,
 )->Path: # The file
     "Write the whole run, between two steps"
     if not all_finite(self.model.parameters()):
-        raise FloatingPointError("some weights are not finite, so this is not worth keeping: go back with learn.resume(folder)")
+        raise FloatingPointError("some weights are not finite, so this is not worth keeping: "
+                                 "go back with learn.resume(folder)")
     return save_checkpoint(folder, self.images_seen, self.checkpoint(), keep)
 
 # %% ../nbs/42_learner.ipynb #fe8a9667
-def _shapes(state): return {k:tuple(v.shape) for k,v in state.items() if isinstance(v, Tensor)}
-
 def _other_run(saved, learn):
     "Why a checkpoint is not of this run, or None"
     if lacking := {'settings','model','optimizer','callbacks'}-saved.keys():
         return f"this checkpoint has no {', '.join(sorted(lacking))}: it was not written by learn.save_checkpoint"
     (then,_),(now,_) = _split_settings(saved['settings']),_split_settings(learn.settings)
-    differ = settings_differ(then, now) or settings_differ(_shapes(saved['model']), _shapes(learn.model.state_dict()))[:5]
+    differ = (settings_differ(then, now) or
+              settings_differ(_shapes(saved['model']), _shapes(learn.model.state_dict()))[:5])
     if differ: return ("the checkpoint is of a run with other settings:\n  " + '\n  '.join(differ) +
                        "\nMake the learner with the settings of the checkpoint, or start a new run in another folder")
+
+def _say_what_is_new(saved, now, extra_callbacks):
+    for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
+    if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
+        warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: "
+             "give them with cbs=[...]")
 
 # %% ../nbs/42_learner.ipynb #747aba1f
 @patch
 def resume(self:ProgressiveLearner,
     path # A checkpoint, or a folder of them: then the newest good one
 ): # This learner, ready to `fit`
-    "Go on where a run with the same settings was saved. Raises `ValueError` for other settings, and changes nothing then"
+    "Go on where a run with the same settings was saved. `ValueError` for other settings; nothing is changed then"
     saved = self.processes.from_first(lambda: load_checkpoint(path))
     if problem := _other_run(saved, self): raise ValueError(problem)
     now = self.settings
@@ -347,15 +358,11 @@ def _restore(saved, learn):
     "Put all that was saved into its place, but for the random states"
     if not learn.opt: learn.create_opt()
     learn.model.load_state_dict(saved['model'])
-    for g in saved['optimizer']['param_groups']: g['fused'] = learn.dls.device.type in ('cpu','cuda') # it may be another device
+    fused = learn.dls.device.type in ('cpu','cuda') # it may be another device
+    for g in saved['optimizer']['param_groups']: g['fused'] = fused
     learn.opt.load_state_dict(saved['optimizer'])
     learn.gan_loss.load_state_dict(saved['loss'])
     if saved['settings']['precision']==learn.precision.name: learn.precision.load_state_dict(saved['precision'])
     for c in learn.cbs:
         if c.name in saved['callbacks']: c.load_state_dict(saved['callbacks'][c.name])
     learn.skipped,learn.state = saved['skipped'],learn.schedule.next_batch(learn.images_seen)
-
-def _say_what_is_new(saved, now, extra_callbacks):
-    for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
-    if gone := set(saved['extra_callbacks'])-set(extra_callbacks):
-        warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: give them with cbs=[...]")

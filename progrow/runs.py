@@ -32,13 +32,14 @@ def _folder_problem(path, images, resume):
     "Why a run must not use a folder, or None"
     named = isinstance(images, (str,Path)) and images not in builtin_sets
     if named and Path(images).expanduser().resolve() in (path.resolve(), *path.resolve().parents):
-        return (f"path={str(path)!r} lies in the folder of the images, {images}, where its pictures would be taken for images: "
-                "choose a path outside")
+        return (f"path={str(path)!r} lies in the folder of the images, {images}, where its pictures would be taken "
+                "for images: choose a path outside")
     kept = bool(checkpoints(path/'checkpoints'))
     if kept and not resume:
         return f"{path} holds a run: go on with it (resume=True), choose another path, or delete the folder"
     if not kept and (path/'generator.pt').exists():
-        return f"{path} holds the results of a run, but no checkpoints to go on with: choose another path, or delete the folder"
+        return (f"{path} holds the results of a run, but no checkpoints to go on with: "
+                "choose another path, or delete the folder")
 
 # %% ../nbs/43_runs.ipynb #7ee73bcf
 def check_folder(
@@ -107,7 +108,8 @@ def save_results(
     learn.sample_strip.show().save(path/'strip.png')
     show_images(learn.sample(64), scale=2).save(path/'samples.png')
     fig = learn.history.plot().figure
-    with atomic_write(path/'losses.png') as f: fig.savefig(f, format='png', facecolor='white', dpi=120, bbox_inches='tight')
+    with atomic_write(path/'losses.png') as f:
+        fig.savefig(f, format='png', facecolor='white', dpi=120, bbox_inches='tight')
     plt.close(fig)
     return path
 
@@ -154,7 +156,8 @@ def pictures(self:SavedRun): # An `ImagePyramid`
     "What the run learned from, read again. Raises `ValueError` where it came from memory"
     if self.arguments is None:
         raise ValueError(f"{self.path} does not say which pictures it learned from: name them")
-    return image_pyramid(self.arguments['images'], self.schedule.resolution, **{k:v for k,v in self.arguments.items() if k!='images'})
+    more = {k:v for k,v in self.arguments.items() if k!='images'}
+    return image_pyramid(self.arguments['images'], self.schedule.resolution, **more)
 
 def pictures_of(
     source # As for `open_run`
@@ -167,7 +170,7 @@ def pictures_of(
 
 # %% ../nbs/43_runs.ipynb #0abaad9a
 def open_generator(
-    source, # A file of `learn.export`, a checkpoint, a folder of checkpoints, the folder of a run, or a name of `shipped_generators()`
+    source, # A file of `learn.export`, a checkpoint (or a folder of them), the folder of a run, or a shipped name
     device='cpu' # Where to put it
 )->nn.Module: # In eval mode; draws at the largest resolution that is fully faded in, unless asked otherwise
     "A generator ready to draw, from anything that holds one. Raises `FileNotFoundError` or `ValueError`"
@@ -221,7 +224,8 @@ def _file_facts(path):
     config,numbers = held['config'],sum(o.numel() for o in held['weights'].values())
     settings = {k:v for k,v in config.items() if k!='resolution'}
     return dict(kind='generator', network=held['network'], resolution=held['resolution'],
-                largest_resolution=config['resolution'], settings=settings, parameters=numbers, bytes=path.stat().st_size)
+                largest_resolution=config['resolution'], settings=settings, parameters=numbers,
+                bytes=path.stat().st_size)
 
 def _shipped_facts(name):
     file = shipped_file(name)
@@ -233,7 +237,8 @@ def _pyramid_facts(p):
     classes = Counter(dict.fromkeys(names, 0)) + Counter(names[i] for i in p.labels) if names else None
     size = sum(o.nbytes for o in p.levels.values() if isinstance(o, np.ndarray)) # the others are read from files
     return dict(source=p.source, licence=p.licence, pictures=len(p), channels=p.image_channels,
-                resolutions=p.resolutions, classes=classes, attributes=list(p.attributes) or None, skipped=p.skipped or None, bytes=size)
+                resolutions=p.resolutions, classes=classes, attributes=list(p.attributes) or None,
+                skipped=p.skipped or None, bytes=size)
 
 def _set_facts(f):
     settings = {k:v.default for k,v in inspect.signature(f).parameters.items() if k not in ('cache','progress')}

@@ -32,8 +32,9 @@ from .schedule import GrowthSchedule
 __all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
 
 # %% ../nbs/45_train.ipynb #7363ea04
-own_schedule = dict(loss='wgan-gp', latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
-                    mirror=False, reset_optimizer=True, average_kimg=10.) # what goes with a `GrowthSchedule` of one's own
+own_schedule = dict( # what goes with a `GrowthSchedule` of one's own
+    loss='wgan-gp', latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
+    mirror=False, reset_optimizer=True, average_kimg=10.)
 
 def _preset_of(schedule, resolution):
     "All settings of a name, or those that go with a schedule"
@@ -51,7 +52,8 @@ def pick_preset(
     "What a schedule stands for, with all that goes with it"
     settings,given = _preset_of(schedule, resolution),{k:v for k,v in given.items() if v is not None}
     averages = {'average_kimg','average_decay'} & set(given)
-    if len(averages)==2: raise ValueError("average_kimg and average_decay are two ways to say how long the average remembers: give one")
+    if len(averages)==2:
+        raise ValueError("average_kimg and average_decay are two ways to say how long the average remembers: give one")
     if averages: # it takes the place of the preset's
         settings = {k:v for k,v in settings.items() if k not in ('average_kimg','average_decay')}
     settings = {'average_decay':None, 'average_kimg':10., **settings, **given}
@@ -70,7 +72,8 @@ def _size_problem(resolution, gan_loss, *networks):
     "What does not reach the size that the run ends with, or None"
     full = vars(gan_loss).get('full_resolution')
     if full is not None and full<resolution:
-        return f"the loss measures at full_resolution={full}, but the run goes up to {resolution}: make it at least that"
+        return (f"the loss measures at full_resolution={full}, but the run goes up to {resolution}: "
+                "make it at least that")
     for net in networks:
         if not isinstance(net, nn.Module): continue # a class, built in the right size later
         if problem := network_problem(net): return problem
@@ -85,7 +88,8 @@ def _batch_problem(images, batches, world):
         return (f"{len(images)} images are fewer than one batch of {max(batches.values())}: "
                 "give more images, or a schedule with smaller batches")
     if odd := {r:b for r,b in batches.items() if b%world}:
-        return f"{world} processes cannot share out batches of {odd} (resolution: images): take batch sizes that {world} divides"
+        return (f"{world} processes cannot share out batches of {odd} (resolution: images): "
+                f"take batch sizes that {world} divides")
 
 # %% ../nbs/45_train.ipynb #e48b1dc9
 def _network_problem(images, net):
@@ -120,8 +124,8 @@ def _classes_problem(networks):
 
 def _warn_of_small_groups(batches, world, group):
     small = {r:b for r,b in batches.items() if stddev_group(b//world, group)<stddev_group(b, group)}
-    if small: warn(f"{world} processes get fewer than a group of {group} images of the batches {small} (resolution: images), "
-                   "so the critic sees less variety: take larger batches or fewer processes")
+    if small: warn(f"{world} processes get fewer than a group of {group} images of the batches {small} "
+                   "(resolution: images), so the critic sees less variety: take larger batches or fewer processes")
 
 # %% ../nbs/45_train.ipynb #84137731
 def pick_device(
@@ -130,12 +134,14 @@ def pick_device(
     "A device that is there. Raises `ValueError`"
     asked = device if device is not None else default_device().type
     try: device = torch.device(asked)
-    except RuntimeError as e: raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
+    except RuntimeError as e:
+        raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
     if device.type!='cuda': return device
     if device.index is None and 'LOCAL_RANK' in os.environ: device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0)<there: return device
-    raise ValueError(f"device={str(device)!r}, but PyTorch sees {there} CUDA GPUs here: leave device out, or take 'cpu'")
+    raise ValueError(f"device={str(device)!r}, but PyTorch sees {there} CUDA GPUs here: "
+                     "leave device out, or take 'cpu'")
 
 # %% ../nbs/45_train.ipynb #1640010a
 def _number_of_classes(images): return len(images.label_names) if images.label_names else int(images.labels.max())+1
@@ -162,8 +168,8 @@ def build_networks(
 def _check_settings(settings, seed, precision, device, *networks):
     "Raises `ValueError` for what is wrong whatever the images are"
     Precision(precision, device.type) # complains if there is none
-    problem = _number_problem(settings, seed) or _size_problem(settings['schedule'].resolution, settings['loss'], *networks)
-    if problem: raise ValueError(problem)
+    end,loss = settings['schedule'].resolution,settings['loss']
+    if problem := _number_problem(settings, seed) or _size_problem(end, loss, *networks): raise ValueError(problem)
 
 # %% ../nbs/45_train.ipynb #dd910859
 def progressive_learner(
@@ -249,15 +255,19 @@ def resume_run(
     return rebuild(open_run(folder), images, device).fit_in(folder, True, minutes, tracker, show)
 
 # %% ../nbs/45_train.ipynb #75fd4504
-network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics that a checkpoint may name
+network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics of checkpoints
 _losses = {o.__name__:o for o in loss_names.values()}
 
 def _made(described, key, known):
     "An object from its name and its arguments"
     name = described[key]
     if name not in known:
-        raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, then learn.resume(folder)")
+        raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, "
+                         "then learn.resume(folder)")
     return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
+
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
 
 # %% ../nbs/45_train.ipynb #9c6d5dfd
 def rebuild(
@@ -268,7 +278,8 @@ def rebuild(
     s,found = run.settings,dict(run.arguments or {})
     where = found.pop('images', None)
     images = where if images is None else images
-    if images is None: raise ValueError("this run learned from images in memory, which a checkpoint does not hold: give the images")
+    if images is None:
+        raise ValueError("this run learned from images in memory, which a checkpoint does not hold: give the images")
     with torch.random.fork_rng(devices=[]):
         G,D = _made(s['generator'], 'network', generator_networks),_made(s['discriminator'], 'network', network_names)
     kept = {k:s[k] for k in ('average_kimg','average_decay','mirror','seed','precision','reset_optimizer')}
