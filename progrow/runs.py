@@ -252,9 +252,9 @@ def dry_run(self:ProgressiveLearner):
     memory = memory_per_stage(self.players, self.schedule, self.images_seen)
     self.table = plan(self.schedule, seconds, memory, self.images_seen)
     if self.processes.first: print(plan_text(self.table))
-    fits = FitsInMemory()
-    fits.learn = self
-    try: fits.before_fit()
+    try:
+        for c in self.cbs:
+            if isinstance(c, FitsInMemory): c.before_fit()
     except ValueError as e: print(f'This would be refused: {e}')
     return self
 

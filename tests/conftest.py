@@ -1,4 +1,5 @@
 "Fixtures of many tests: golden files by name, a cache folder of the test's own."
+import signal
 import pytest
 from golden_files import golden_file
 
@@ -10,3 +11,8 @@ def cache(tmp_path, monkeypatch):
     "A cache folder that nothing else uses"
     monkeypatch.setenv('PROGROW_CACHE', str(tmp_path/'cache'))
     return tmp_path/'cache'
+
+@pytest.fixture(scope='session', autouse=True)
+def ctrl_c():
+    "A job in the background ignores Ctrl-C, and so would all that it starts"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
