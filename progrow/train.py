@@ -206,8 +206,8 @@ def progressive_learner(
     if conditional and images.labels is None: raise ValueError(_no_labels)
     G,D = build_networks(images, s, seed, conditional, generator, discriminator)
     check_images(images, schedule, who.world, G, D)
-    learn = ProgressiveLearner(images, G, D, schedule, s['loss'], s['mirror'], seed, s['average_kimg'], s['reset_optimizer'],
-                               precision, cbs, device, s['average_decay'])
+    learn = ProgressiveLearner(images, G, D, schedule, s['loss'], s['mirror'], seed, s['average_kimg'],
+                               s['reset_optimizer'], precision, cbs, device, s['average_decay'])
     learn.arguments = _plain_arguments(source, kwargs)
     return learn
 
@@ -265,9 +265,6 @@ def _made(described, key, known):
         raise ValueError(f"this run has a {name} of its own: make the learner as it was made before, "
                          "then learn.resume(folder)")
     return network_class(name, known)(**{k:v for k,v in described.items() if k!=key})
-
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['progressive_learner', 'fit_progressive', 'resume_run']
 
 # %% ../nbs/45_train.ipynb #9c6d5dfd
 def rebuild(
