@@ -148,7 +148,7 @@ def _with_gpus(schedule, gpus):
 
 def _done(learn, path):
     "Say what there is now"
-    made = ', '.join(sorted(o.name for o in Path(path).iterdir())) if learn.processes.first else ''
+    made = ', '.join(sorted(o.name for o in Path(path).expanduser().iterdir())) if learn.processes.first else ''
     if made: print(f"Trained on {learn.images_seen:,} pictures. In {path}: {made}")
 
 # %% ../nbs/82_cli.ipynb #640126ad
@@ -173,8 +173,9 @@ def _opened(file, device=None, seed=0):
     import torch
     from progrow.runs import open_generator
     from progrow.train import pick_device
+    generator = open_generator(file, pick_device(device))
     torch.manual_seed(seed)
-    return open_generator(file, pick_device(device))
+    return generator
 
 def _numbers(text):
     "`0-2,7` -> [0, 1, 2, 7]"

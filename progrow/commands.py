@@ -74,7 +74,7 @@ def _go_on(args):
     "How to go on with a run that was stopped"
     run = args.get('path') or args.get('folder')
     if run is None or args.get('dry_run'): return ''
-    if not list(Path(run, 'checkpoints').glob('checkpoint-*.pt')): return '; nothing was saved yet'
+    if not list(Path(run, 'checkpoints').expanduser().glob('checkpoint-*.pt')): return '; nothing was saved yet'
     return f'; go on with: progrow resume {shlex.quote(str(run))}'
 
 # %% ../nbs/79_commands.ipynb #4e7c3225
@@ -108,7 +108,7 @@ def _run(f, words):
             f(**args)
             sys.stdout.flush()
         return 0
-    except SystemExit as e: return _say(f'{name}: told to stop{_go_on(args)}', e.code) if e.code==143 else e.code or 0
+    except SystemExit as e: return _say(f'{name}: told to stop{_go_on(args)}', e.code) if e.code in (129, 143) else e.code or 0
     except KeyboardInterrupt: return _say(f'{name}: stopped{_go_on(args)}', 130)
     except BrokenPipeError: return os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # `progrow ... | head` has read enough
     except (*refusals, RuntimeError) as e: return _refused(e, name)

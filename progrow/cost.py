@@ -105,7 +105,7 @@ class StepCost(NamedTuple):
 def _on_paper(generator, discriminator, loss, precision):
     "`Players` whose networks hold nothing"
     G,D = on_meta(generator).train(),on_meta(discriminator).train()
-    if G.styled and G.mixing: G.mixing = 1. # the most costly step
+    if vars(G).get('mixing'): G.mixing = 1. # the most costly step
     half = HalfPrecision(None if precision=='fp32' else dtypes[precision])
     return Players(G, D, deepcopy(loss), SimpleNamespace(autocast=lambda: half, slope_scale=1.))
 
@@ -124,10 +124,11 @@ def step_cost(
     if batch_size<1: raise ValueError(f"batch_size must be 1 or more images, got {batch_size}")
     players = _on_paper(generator, discriminator, loss, precision)
     G,D = players.generator,players.discriminator
-    real = torch.empty(batch_size, G.image_channels, resolution, resolution, device='meta')
     labels = torch.empty(batch_size, G.num_classes, device='meta') if G.num_classes else None
     with torch.random.fork_rng(devices=[]):
-        with Meter() as critic: _backward(players.critic_terms(real, alpha, labels))
+        with Meter() as critic:
+            real = torch.empty(batch_size, G.image_channels, resolution, resolution, device='meta')
+            _backward(players.critic_terms(real, alpha, labels))
         D.zero_grad()
         with players.critic_frozen(), Meter() as gen:
             players.generator_term(batch_size, resolution, alpha, labels).backward()
@@ -276,15 +277,16 @@ def _undisturbed(players):
 def seconds_per_step(
     players:Players, # Who play; nothing of them changes
     real:Tensor, # (n, c, r, r) in [-1, 1]
-    labels=None # (n,) whole numbers, for generators with classes
+    labels=None, # (n,) whole numbers, for generators with classes
+    alpha:float=1. # Weight of the newest block; below 1 both paths are computed
 )->float: # Seconds, without the optimizer
     "Time a step of both players, the second of two: the first warms up"
     with _undisturbed(players) as p:
         for _ in range(2):
             begun = perf_counter()
-            _backward(p.critic_terms(real, labels=labels))
+            _backward(p.critic_terms(real, alpha, labels))
             with p.critic_frozen():
-                loss = p.generator_term(len(real), real.shape[-1], labels=labels)
+                loss = p.generator_term(len(real), real.shape[-1], alpha, labels)
                 loss.backward()
             loss.item() # wait for the device
     return perf_counter()-begun
@@ -300,12 +302,14 @@ def seconds_per_image(
     "Time a step at every resolution that is still to come, on this machine"
     res,step,last,world = {},0.,None,players.processes.world
     G,D,loss,precision = players.generator,players.discriminator,players.loss,players.precision.name
-    count = lambda r,n: step_cost(G, D, loss, r, n, 1., precision).flops
+    fading = {p.resolution for p in schedule.phases if p.phase=='fade' and p.end>images_seen}
+    alpha = lambda r: .5 if r in fading else 1. # a fade costs a little more, and is part of the way
+    count = lambda r,n: step_cost(G, D, loss, r, n, alpha(r), precision).flops
     for r,n in stages_left(schedule, images_seen, world).items():
         if step<=patience:
             ids = np.arange(n) % len(images)
             labels = torch.from_numpy(images.labels[ids]).to(players.device) if players.generator.num_classes else None
-            step = seconds_per_step(players, images.batch(ids, r).to(players.device), labels)
+            step = seconds_per_step(players, images.batch(ids, r).to(players.device), labels, alpha(r))
         else: step *= count(r, n)/count(*last)
         res[r],last = step/(n*world),(r, n)
     return res

@@ -161,6 +161,8 @@ class FitsInMemory(Callback):
     """Refuse a run with stages that do not fit into the memory that is free now; leave it out
     (`learn.remove_cb(FitsInMemory)`) to try all the same"""
     order = -10
+    def __call__(self, event): # fastai would put its own words before the sentence
+        if event=='before_fit' and self.run: self.before_fit()
     def before_fit(self):
         learn,G,D = self.learn,self.learn.model.generator,self.learn.model.discriminator
         device = learn.dls.device

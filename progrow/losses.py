@@ -234,7 +234,7 @@ def load_state_dict(self:NonSaturating, state:dict):
 
 # %% ../nbs/31_losses.ipynb #2e4e0c12
 class AuxiliaryClassifier(Critic):
-    "A critic that also tells classes (AC-GAN; Odena et al. 2017): what it is called with counts, each picture once"
+    "A critic that also tells classes (AC-GAN; Odena et al. 2017): each call counts. Pictures that are made up go to `.scores`"
     def __init__(self,
         D, # From (n, c, h, w) images to (n,) scores and (n, num_classes) logits
         labels, # (n,) whole numbers or (n, num_classes) one-hot, of the reals and of the fakes

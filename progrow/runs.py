@@ -132,13 +132,15 @@ def open_run(
     path # A checkpoint, a folder of them, or the folder of a run
 )->SavedRun: # As its newest good checkpoint tells it
     "Read a run. Raises `FileNotFoundError` where there is none, `ValueError` for a damaged one"
-    within = Path(path)/'checkpoints'
-    if problem := _no_run(Path(path), within): raise FileNotFoundError(problem)
+    path = Path(path).expanduser()
+    within = path/'checkpoints'
+    if problem := _no_run(path, within): raise FileNotFoundError(problem)
     return SavedRun(load_checkpoint(within if within.is_dir() else path), path)
 
 def _no_run(path, within):
     "Why there is no run to open, or None"
     if not path.is_dir() or checkpoints(within) or checkpoints(path): return None
+    if (path/'generator.pt').exists(): return f"there is no checkpoint in {path}: this run is finished, and its checkpoints were removed"
     if (path/'settings.json').exists():
         return (f"there is no checkpoint in {path}: this run was stopped before its first one, "
                 "so repeat the call that started it")
@@ -177,7 +179,10 @@ def open_generator(
     path = Path(source).expanduser()
     if path.is_dir():
         run = checkpoints(path) or checkpoints(path/'checkpoints')
-        if run: return open_run(path).generator().to(device)
+        try:
+            if run: return open_run(path).generator().to(device)
+        except ValueError: # all checkpoints are damaged: is there the result?
+            if not (path/'generator.pt').exists(): raise
         path = path/'generator.pt'
     elif not path.is_file(): path = shipped_file(source)
     held = load_tensors(path, ('progrow-generator','progrow-checkpoint'), 1)

@@ -66,6 +66,7 @@ def _number_problem(settings, seed):
     for k in ('latent_dim','fmap_base','fmap_max','group_size'):
         if settings[k]<1: return f"{k} must be 1 or more, got {settings[k]}"
     if settings['average_kimg']<0: return f"average_kimg must be 0 or more, got {settings['average_kimg']}"
+    if not 0<=(settings['average_decay'] or 0)<1: return f"average_decay must be from 0 to below 1, got {settings['average_decay']}"
 
 # %% ../nbs/45_train.ipynb #5bba6313
 def _size_problem(resolution, gan_loss, *networks):
@@ -136,7 +137,12 @@ def pick_device(
     try: device = torch.device(asked)
     except RuntimeError as e:
         raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
-    if device.type!='cuda': return device
+    if device.type=='cpu': return device
+    if device.type!='cuda':
+        try: torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as e:
+            raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
+        return device
     if device.index is None and 'LOCAL_RANK' in os.environ: device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0)<there: return device
@@ -176,7 +182,7 @@ def progressive_learner(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
     schedule='minutes', # `'minutes'`, `'paper'`, `'official'`, `'stylegan'` (see `preset`), or a `GrowthSchedule`
-    loss=None, # A name, as in `'wgan-gp:target=750'`, or a `Loss`; None: the preset's, as all that follow
+    loss=None, # A name, as in `'wgan-gp:target=750'`, or a `Loss`; None: the preset's, as down to `reset_optimizer`
     latent_dim:int|None=None, # Numbers in a latent vector
     fmap_base:int|None=None, # See `feature_maps`
     fmap_max:int|None=None, # See `feature_maps`
@@ -252,7 +258,10 @@ def resume_run(
     show:str|None=None # As for `fit_progressive`
 )->ProgressiveLearner: # Trained to the end of its schedule
     "Go on with a run, with nothing but its folder"
-    return rebuild(open_run(folder), images, device).fit_in(folder, True, minutes, tracker, show)
+    folder = Path(folder).expanduser()
+    run = open_run(folder)
+    if not (folder/'checkpoints').is_dir(): raise ValueError(f"{folder} lies within a run: give the folder of the run, {folder.parent}")
+    return rebuild(run, images, device).fit_in(folder, True, minutes, tracker, show)
 
 # %% ../nbs/45_train.ipynb #75fd4504
 network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics of checkpoints
@@ -279,6 +288,7 @@ def rebuild(
         raise ValueError("this run learned from images in memory, which a checkpoint does not hold: give the images")
     with torch.random.fork_rng(devices=[]):
         G,D = _made(s['generator'], 'network', generator_networks),_made(s['discriminator'], 'network', network_names)
-    kept = {k:s[k] for k in ('average_kimg','average_decay','mirror','seed','precision','reset_optimizer')}
+    average = 'average_kimg' if s['average_decay'] is None else 'average_decay' # one of the two rules
+    kept = {k:s[k] for k in (average,'mirror','seed','precision','reset_optimizer')}
     return progressive_learner(images, schedule=run.schedule, loss=_made(s['loss'], 'name', _losses), generator=G,
                                discriminator=D, device=device, **kept, **found)
