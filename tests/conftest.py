@@ -13,6 +13,8 @@ def cache(tmp_path, monkeypatch):
     return tmp_path/'cache'
 
 @pytest.fixture(scope='session', autouse=True)
-def ctrl_c():
-    "A job in the background ignores Ctrl-C, and so would all that it starts"
+def signals():
+    "A job in the background, or under nohup, ignores Ctrl-C or a closed terminal, and so would all that it starts"
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ('SIGTERM','SIGHUP'):
+        if hasattr(signal, name): signal.signal(getattr(signal, name), signal.SIG_DFL)
