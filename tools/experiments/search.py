@@ -77,11 +77,17 @@ start = dict(schedule=minutes, loss=WGANGP(), latent_dim=64, fmap_base=256, fmap
 
 def pace(**changes): return {**minutes, **changes}
 
+late = pace(stabilize_kimg={4:3, 8:3, 16:4, 32:26}, fade_kimg={8:2, 16:3, 32:4}) # less time for what is coarse
+r1 = dict(loss=NonSaturating(r1=1., r1_every=4), decay=.5)
+
 trials = [
     dict(name='default', budget=.5),
     dict(name='decay', budget=.5, decay=.5),
-    dict(name='r1', budget=.5, decay=.5, loss=NonSaturating(r1=1., r1_every=4)),
+    dict(name='r1', budget=.5, **r1),
     dict(name='pairing', budget=.5, decay=.5, loss=Pairing(1., every=4)),
+    dict(name='r1 weak', budget=.5, **{**r1, 'loss':NonSaturating(r1=.1, r1_every=4)}),
+    dict(name='batch 4', budget=.5, schedule=pace(batch_size=4)),
+    dict(name='r1 .02', budget=.5, decay=.25, loss=NonSaturating(r1=.02, r1_every=4)),
 ]
 
 def keys(trial): return {k:v for k,v in trial.items() if k not in ('name','budget','seeds')}
