@@ -77,7 +77,8 @@ start = dict(schedule=minutes, loss=WGANGP(), latent_dim=64, fmap_base=256, fmap
 
 def pace(**changes): return {**minutes, **changes}
 
-late = pace(stabilize_kimg={4:3, 8:3, 16:4, 32:26}, fade_kimg={8:2, 16:3, 32:4}) # less time for what is coarse
+from8 = dict(start_resolution=8, stabilize_kimg={8:6, 16:8, 32:23}, fade_kimg={16:4, 32:5}, batch_size=8, learning_rate=.004)
+style = dict(config='D', schedule=from8, loss=NonSaturating(r1=10., r1_every=4, full_resolution=32))
 r1 = dict(loss=NonSaturating(r1=1., r1_every=4), decay=.5)
 
 trials = [
@@ -87,7 +88,10 @@ trials = [
     dict(name='pairing', budget=.5, decay=.5, loss=Pairing(1., every=4)),
     dict(name='r1 weak', budget=.5, **{**r1, 'loss':NonSaturating(r1=.1, r1_every=4)}),
     dict(name='batch 4', budget=.5, schedule=pace(batch_size=4)),
-    dict(name='r1 .02', budget=.5, decay=.25, loss=NonSaturating(r1=.02, r1_every=4)),
+    dict(name='style D', budget=.5, **style),
+    dict(name='batch 4 r1 .1', budget=.5, schedule=pace(batch_size=4), loss=NonSaturating(r1=.1, r1_every=4)),
+    dict(name='style D batch 4 r1 1', budget=.5, config='D', schedule={**from8, 'batch_size':4}, loss=NonSaturating(r1=1., r1_every=4, full_resolution=32)),
+    dict(name='batch 4 rate .002', budget=.5, schedule=pace(batch_size=4, learning_rate=.002)),
 ]
 
 def keys(trial): return {k:v for k,v in trial.items() if k not in ('name','budget','seeds')}
@@ -119,10 +123,10 @@ def learner(images, settings, factor=1., seed=0):
     s = {**start, **settings}
     decay,config,schedule = s.pop('decay', 0),s.pop('config', None),dict(s.pop('schedule'))
     at = schedule.pop('start_resolution', 4)
-    schedule = GrowthSchedule(images.resolutions[-1], at, **stretched(schedule, factor))
+    s['schedule'] = GrowthSchedule(images.resolutions[-1], at, **stretched(schedule, factor))
     if config: s = style_config(config, **s)
     cbs = [Clock()]+([RateDecay(*(decay if isinstance(decay, tuple) else (decay,)))] if decay else [])
-    return progressive_learner(images, schedule=schedule, seed=seed, cbs=cbs, **s)
+    return progressive_learner(images, seed=seed, cbs=cbs, **s)
 
 # ---- one run
 
