@@ -16,7 +16,7 @@ from progrow.losses import NonSaturating
 from progrow.train import sample_images
 from search import flops, learner, plain, score, sheet
 
-n,seed,kimg = 2048,0,125
+n,seed,kimg = 2048,0,104
 shape = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:10, 64:30}, fade_kimg={8:1.5, 16:3, 32:4, 64:4}, batch_size=4,
              learning_rate={4:.004, 64:.003})
 settings = dict(loss=NonSaturating(r1=.5, r1_every=4), latent_dim=64, fmap_base=512, fmap_max=64, average_kimg=4., decay=.3)
