@@ -96,6 +96,7 @@ trials = [
     dict(name='style D batch 4 r1 1', budget=.5, config='D', schedule={**from8, 'batch_size':4},
          loss=NonSaturating(r1=1., r1_every=4, full_resolution=32)),
     dict(name='batch 4 r1 .1 decay', budget=1., decay=.3, schedule=pace(batch_size=4), loss=weak),
+    dict(name='batch 4 r1 .5', budget=.5, schedule=pace(batch_size=4), loss=NonSaturating(r1=.5, r1_every=4)),
     dict(name='batch 4 r1 .1 rate .008', budget=.5, schedule=pace(batch_size=4, learning_rate=.008), loss=weak),
 ]
 
