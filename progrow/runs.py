@@ -178,10 +178,8 @@ def open_generator(
     "A generator ready to draw, from anything that holds one. Raises `FileNotFoundError` or `ValueError`"
     path = Path(source).expanduser()
     if path.is_dir():
-        run = checkpoints(path) or checkpoints(path/'checkpoints')
-        try:
-            if run: return open_run(path).generator().to(device)
-        except ValueError: # all checkpoints are damaged: is there the result?
+        try: return open_run(path).generator().to(device)
+        except (FileNotFoundError, ValueError): # no good checkpoint: is there the result?
             if not (path/'generator.pt').exists(): raise
         path = path/'generator.pt'
     elif not path.is_file(): path = shipped_file(source)

@@ -134,15 +134,11 @@ def pick_device(
 )->torch.device:
     "A device that is there. Raises `ValueError`"
     asked = device if device is not None else default_device().type
-    try: device = torch.device(asked)
-    except RuntimeError as e:
+    try:
+        device = torch.device(asked)
+        if device.type!='cuda': return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as e:
         raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
-    if device.type=='cpu': return device
-    if device.type!='cuda':
-        try: torch.empty(0, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as e:
-            raise ValueError(f"device {str(asked)!r} is not there: leave device out, or take 'cpu'") from e
-        return device
     if device.index is None and 'LOCAL_RANK' in os.environ: device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0)<there: return device
@@ -284,8 +280,7 @@ def rebuild(
     s,found = run.settings,dict(run.arguments or {})
     where = found.pop('images', None)
     images = where if images is None else images
-    if images is None:
-        raise ValueError("this run learned from images in memory, which a checkpoint does not hold: give the images")
+    if images is None: raise ValueError("this run learned from images in memory, which no checkpoint holds: give the images")
     with torch.random.fork_rng(devices=[]):
         G,D = _made(s['generator'], 'network', generator_networks),_made(s['discriminator'], 'network', network_names)
     average = 'average_kimg' if s['average_decay'] is None else 'average_decay' # one of the two rules

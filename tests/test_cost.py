@@ -22,10 +22,9 @@ def small():
 
 def meta(*shape): return torch.empty(*shape, device='meta')
 
-reals = torch.randn(4, 3, 16, 16)
-
 def critic_step(loss, draw, judge):
-    "A critic's step by hand: fakes without gradients, a mix, and each term backwards before the next"
+    "A critic's step by hand: reals, fakes without gradients, a mix, and each term backwards before the next"
+    reals = torch.randn(4, 3, 16, 16)
     with torch.no_grad(): fake = draw()
     for term in loss.discriminator_terms(judge, reals, fake, torch.rand(4, 1, 1, 1)): term.backward()
 
