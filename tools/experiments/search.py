@@ -80,6 +80,7 @@ def pace(**changes): return {**minutes, **changes}
 
 from8 = dict(start_resolution=8, stabilize_kimg={8:6, 16:8, 32:23}, fade_kimg={16:4, 32:5}, batch_size=8,
              learning_rate=.004)
+fast = pace(batch_size=4, learning_rate=.008)
 late = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:24}, fade_kimg={8:1, 16:2, 32:3}, batch_size=4, learning_rate=.004)
 weak = NonSaturating(r1=.1, r1_every=4)
 style = dict(config='D', schedule=from8, loss=NonSaturating(r1=10., r1_every=4, full_resolution=32))
@@ -99,14 +100,16 @@ trials = [
     dict(name='batch 4 r1 .1 decay', budget=1., decay=.3, schedule=pace(batch_size=4), loss=weak),
     dict(name='batch 4 r1 .5', budget=.5, schedule=pace(batch_size=4), loss=NonSaturating(r1=.5, r1_every=4)),
     dict(name='batch 4 r1 .1 rate .008', budget=.5, schedule=pace(batch_size=4, learning_rate=.008), loss=weak),
-    dict(name='batch 4 r1 .1 late', budget=.5, schedule=late, loss=weak),
-    dict(name='batch 4 r1 .1 wide at 4', budget=.5, schedule=pace(batch_size=4), loss=weak, fmap_max=128),
-    dict(name='batch 4 r1 .1 average 5', budget=.5, schedule=pace(batch_size=4), loss=weak, average_kimg=5.),
-    dict(name='batch 4 r1 .1 narrow', budget=.5, schedule=pace(batch_size=4), loss=weak, fmap_base=192, fmap_max=48),
-    dict(name='batch 4 r1 .1 wide at 32', budget=.5, schedule=pace(batch_size=4), loss=weak, fmap_base=512),
-    dict(name='batch 4 r1 .1 latent 32', budget=.5, schedule=pace(batch_size=4), loss=weak, latent_dim=32),
-    dict(name='batch 4 r1 .1 from 8', budget=.5, schedule={**from8, 'batch_size':4}, loss=weak),
-    dict(name='batch 2 r1 .1', budget=.5, schedule=pace(batch_size=2), loss=weak),
+    dict(name='rate .016', budget=.5, schedule=pace(batch_size=4, learning_rate=.016), loss=weak),
+    dict(name='late', budget=.5, schedule={**late, 'learning_rate':.008}, loss=weak),
+    dict(name='wide at 32', budget=.5, schedule=fast, loss=weak, fmap_base=512),
+    dict(name='wide at 4', budget=.5, schedule=fast, loss=weak, fmap_max=128),
+    dict(name='average 5', budget=.5, schedule=fast, loss=weak, average_kimg=5.),
+    dict(name='r1 .5', budget=.5, schedule=fast, loss=NonSaturating(r1=.5, r1_every=4)),
+    dict(name='batch 2', budget=.5, schedule={**fast, 'batch_size':2}, loss=weak),
+    dict(name='narrow', budget=.5, schedule=fast, loss=weak, fmap_base=192, fmap_max=48),
+    dict(name='latent 32', budget=.5, schedule=fast, loss=weak, latent_dim=32),
+    dict(name='from 8', budget=.5, schedule={**from8, 'batch_size':4, 'learning_rate':.008}, loss=weak),
 ]
 
 def keys(trial): return {k:v for k,v in trial.items() if k not in ('name','budget','seeds')}
