@@ -131,7 +131,7 @@ def step_cost(
             _backward(players.critic_terms(real, alpha, labels))
         D.zero_grad()
         with players.critic_frozen(), Meter() as gen:
-            players.generator_term(batch_size, resolution, alpha, labels).backward()
+            players.generator_term(batch_size, resolution, alpha, labels, real).backward()
     flops,traffic = critic.flops+gen.flops,critic.traffic+gen.traffic
     return StepCost(flops, max(critic.peak, gen.peak), critic.peak, gen.peak, traffic)
 
@@ -286,7 +286,7 @@ def seconds_per_step(
             begun = perf_counter()
             _backward(p.critic_terms(real, alpha, labels))
             with p.critic_frozen():
-                loss = p.generator_term(len(real), real.shape[-1], alpha, labels)
+                loss = p.generator_term(len(real), real.shape[-1], alpha, labels, real)
                 loss.backward()
             loss.item() # wait for the device
     return perf_counter()-begun

@@ -189,11 +189,11 @@ def critic_step(self:ProgressiveLearner, real:Tensor, labels=None):
 
 # %% ../nbs/42_learner.ipynb #51ede7d0
 @patch
-def generator_step(self:ProgressiveLearner, n:int): # Images of the whole batch
+def generator_step(self:ProgressiveLearner, n:int, real=None, labels=None): # Images of the whole batch; the critic's
     "2. The generator learns to please the critic, which stands still"
-    labels = self.random_labels(n)
+    if not self.gan_loss.sees_reals: labels = self.random_labels(n)
     with self.players.critic_frozen():
-        loss = self.players.generator_term(n, self.state.resolution, self.state.alpha, labels)
+        loss = self.players.generator_term(n, self.state.resolution, self.state.alpha, labels, real)
         self.generator_loss = self.step_loss = loss.detach()
         self.loss_grad = self.precision.scale(loss)
         self._do_grad_opt()
@@ -211,7 +211,7 @@ def _do_one_batch(self:ProgressiveLearner):
     "What fastai calls for each batch"
     (real,),labels = self.xb,self.yb[0]
     self.critic_step(real, labels)
-    self.generator_step(len(real)*self.processes.world)
+    self.generator_step(len(real)*self.processes.world, real, labels)
 
 # %% ../nbs/42_learner.ipynb #e203e372
 @patch

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['Critic', 'input_gradient', 'gradient_penalty', 'Loss', 'WGANGP', 'LSGAN', 'r1_penalty', 'NonSaturating',
-           'AuxiliaryClassifier']
+           'RelativisticPairing', 'AuxiliaryClassifier']
 
 # %% ../nbs/31_losses.ipynb #4d609786
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
@@ -79,6 +79,7 @@ def _classes_problem(logits, labels):
 class Loss:
     "What both players want. `D` is a function from (n, c, h, w) images to (n,) scores"
     noise_strength = 0. # How strongly the critic's features are to be disturbed, see `channel_noise`
+    sees_reals = False # Must the generator's loss look at reals too? Then it gets them as a third argument
 
     def discriminator_terms(self,
         D, # A `Critic`, or a function from images to scores
@@ -97,7 +98,8 @@ def discriminator_loss(self:Loss, D, real:Tensor, fake:Tensor, mix:Tensor|None=N
 @patch
 def generator_loss(self:Loss,
     D, # Critic
-    fake:Tensor # (n, c, h, w) pictures with a gradient to the generator
+    fake:Tensor, # (n, c, h, w) pictures with a gradient to the generator
+    *real:Tensor # Of the same shape, in [-1, 1], for a loss that `sees_reals`
 )->Tensor: # A number
     "To be made small by the generator"
     raise NotImplementedError
@@ -197,6 +199,10 @@ def _squared_length(scores, images, full_resolution, scale):
     squares = input_gradient(scores, images, scale).square().flatten(1).sum(1)
     return squares.mean() * official_scale(images, full_resolution)**2
 
+def _critic_steps(name, n):
+    if n>=1 and n%1==0: return int(n)
+    raise ValueError(f"{name} must be a whole number of critic steps, 1 or more, got {n}")
+
 # %% ../nbs/31_losses.ipynb #5111c97f
 @dataclass
 class NonSaturating(Loss):
@@ -207,9 +213,7 @@ class NonSaturating(Loss):
 
     def __post_init__(self):
         if not self.r1>=0: raise ValueError(f"r1 must be 0 (no penalty) or more, got {self.r1}")
-        if not self.r1_every>=1 or self.r1_every%1:
-            raise ValueError(f"r1_every must be a whole number of critic steps, 1 or more, got {self.r1_every}")
-        self.r1_every,self._step = int(self.r1_every),0 # steps since the last penalty
+        self.r1_every,self._step = _critic_steps('r1_every', self.r1_every),0 # steps since the last penalty
 
     def generator_loss(self, D, fake:Tensor) -> Tensor: return F.softplus(-D(fake)).mean()
 
@@ -231,6 +235,43 @@ def state_dict(self:NonSaturating) -> dict: return {'r1_step':self._step} if sel
 @patch
 def load_state_dict(self:NonSaturating, state:dict):
     Loss.load_state_dict(self, state); self._step = int(state.get('r1_step', 0))
+
+# %% ../nbs/31_losses.ipynb #a1c0d1e3
+@dataclass
+class RelativisticPairing(Loss):
+    "Each fake against a real, with R1 and R2 (Huang et al. 2024, arXiv 2501.05441)"
+    gamma:float=1. # Weight γ of both penalties
+    full_resolution:int|None=None # See `gradient_penalty`
+    every:int=1 # Critic steps from one pair of penalties to the next; each weighs as many times γ
+
+    sees_reals = True
+
+    def __post_init__(self):
+        if not 0<=self.gamma<inf: raise ValueError(f"gamma must be 0 (no penalties) or more, got {self.gamma}")
+        self.every,self._step = _critic_steps('every', self.every),0 # steps since the last penalties
+
+    def generator_loss(self, D, fake:Tensor, real:Tensor) -> Tensor:
+        with torch.no_grad(): scores = D(real)
+        return F.softplus(scores-D(fake)).mean()
+
+# %% ../nbs/31_losses.ipynb #a1c0d1e4
+@patch
+def discriminator_terms(self:RelativisticPairing, D, real:Tensor, fake:Tensor, mix:Tensor|None=None):
+    "See `Loss.discriminator_terms`. One term: both scores are in it"
+    gamma = self.gamma*self.every if self._step==0 or real.is_meta else 0.
+    x,y,D = real.detach().requires_grad_(gamma>0),fake.detach().requires_grad_(gamma>0),Critic.of(D)
+    a,b = D(x),D(y)
+    loss = F.softplus(b-a).mean()
+    for scores,images in ((a,x), (b,y)) if gamma else ():
+        loss = loss + gamma/2*_squared_length(scores, images, self.full_resolution, D.slope_scale)
+    yield loss
+    if not real.is_meta: self._step = (self._step+1) % self.every
+
+@patch
+def state_dict(self:RelativisticPairing) -> dict: return {'step':self._step} if self.every>1 else {}
+@patch
+def load_state_dict(self:RelativisticPairing, state:dict):
+    Loss.load_state_dict(self, state); self._step = int(state.get('step', 0))
 
 # %% ../nbs/31_losses.ipynb #2e4e0c12
 class AuxiliaryClassifier(Critic):
@@ -263,5 +304,5 @@ def term(self:AuxiliaryClassifier): # A number; 0. where nothing was noted
 
 # %% ../nbs/31_losses.ipynb #02b0d8b4
 # What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['Loss', 'Critic', 'WGANGP', 'LSGAN', 'NonSaturating', 'gradient_penalty', 'r1_penalty',
-           'AuxiliaryClassifier']
+__all__ = ['Loss', 'Critic', 'WGANGP', 'LSGAN', 'NonSaturating', 'RelativisticPairing', 'gradient_penalty',
+           'r1_penalty']

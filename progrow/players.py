@@ -104,11 +104,13 @@ def generator_term(self:Players,
     n:int, # Images of the whole batch
     resolution:int, # Side in pixels
     alpha:float=1., # Weight of the newest block, from 0 to 1
-    labels=None # Of this process's pictures
+    labels=None, # Of this process's pictures
+    real:Tensor|None=None # This process's reals, for a loss that `sees_reals`; the labels are then theirs
 )->Tensor: # A number; call `backward` while `critic_frozen`
     "2. The generator learns to please the critic"
     fake,critic = self.draw(n, resolution, alpha, labels),self.critic(alpha, labels)
-    return _with_classes(self.loss.generator_loss(critic, fake), critic)
+    reals = (real,) if self.loss.sees_reals else ()
+    return _with_classes(self.loss.generator_loss(critic, fake, *reals), critic)
 
 # %% ../nbs/34_players.ipynb #317528c5
 @patch

@@ -8,14 +8,14 @@ __all__ = ['loss_names', 'published', 'named_presets', 'pick_loss', 'options', '
 # %% ../nbs/44_presets.ipynb #caaa9dec
 import ast
 from copy import deepcopy
-from .losses import LSGAN, Loss, NonSaturating, WGANGP
+from .losses import LSGAN, Loss, NonSaturating, RelativisticPairing, WGANGP
 from .schedule import GrowthSchedule, named_schedules
 
 # %% ../nbs/44_presets.ipynb #87a0ea0b
-loss_names = {'wgan-gp':WGANGP, 'lsgan':LSGAN, 'non-saturating':NonSaturating}
+loss_names = {'wgan-gp':WGANGP, 'lsgan':LSGAN, 'non-saturating':NonSaturating, 'pairing':RelativisticPairing}
 
 def pick_loss(
-    loss, # `'wgan-gp'`, `'lsgan'` or `'non-saturating'`, with options as in `'wgan-gp:full,target=750'`; or a `Loss`
+    loss, # One of `loss_names`, with options as in `'wgan-gp:full,target=750'`; or a `Loss`
     resolution:int # Side in pixels that the run ends with
 )->Loss: # A new object: what it remembers is one run's
     "A loss from its name and options. Unless it says `native`, R1 is measured at full size. Raises `ValueError`"
@@ -25,7 +25,7 @@ def pick_loss(
         raise ValueError(f"there is no loss {name!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
     options = _loss_options(text, loss_names[name], resolution)
     if options is None: raise ValueError(_loss_problem(loss, loss_names[name]))
-    if name=='non-saturating': options = {'full_resolution':resolution, **options}
+    if name in ('non-saturating','pairing'): options = {'full_resolution':resolution, **options}
     return loss_names[name](**options)
 
 # %% ../nbs/44_presets.ipynb #96c60a23

@@ -6,7 +6,7 @@ from torch import nn, tensor
 from golden_files import there
 from golden_nets import golden_networks, growth, theirs
 from helpers import norms
-from progrow.losses import LSGAN, AuxiliaryClassifier, Critic, Loss, NonSaturating, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
+from progrow.losses import LSGAN, AuxiliaryClassifier, Critic, Loss, NonSaturating, RelativisticPairing, WGANGP, gradient_penalty, input_gradient, official_scale, r1_penalty
 from progrow.networks import Discriminator
 
 def close(a, b, rtol, atol=1e-7): torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), rtol=rtol, atol=atol)
@@ -408,3 +408,40 @@ def test_gradients_of_scores_and_classes_come_from_one_pass():
 def test_labels_that_do_not_fit_are_refused(D, labels, says):
     x = pictures(1)
     with pytest.raises(ValueError, match=says): AuxiliaryClassifier(D, labels)(x)
+
+# --- in pairs
+
+def linear(scale=1.): return lambda x: scale*x.flatten(1).sum(1)
+
+def test_pairing_by_hand():
+    torch.manual_seed(0)
+    x,y = torch.randn(5, 1, 2, 2),torch.randn(5, 1, 2, 2)
+    a,b = (o.flatten(1).sum(1) for o in (x, y))
+    want = F.softplus(b-a).mean() + .7/2*(4+4) # the slope is two on both sides
+    torch.testing.assert_close(RelativisticPairing(.7).discriminator_loss(linear(), x, y), want)
+    torch.testing.assert_close(RelativisticPairing(.7).generator_loss(linear(), y, x), F.softplus(a-b).mean())
+    torch.testing.assert_close(RelativisticPairing(.7, full_resolution=8).discriminator_loss(linear(), x, y), F.softplus(b-a).mean() + .7/2*8/16)
+
+def test_pairing_lazily_pulls_as_much():
+    D = Discriminator(8, image_channels=1, fmap_base=32, fmap_max=8)
+    torch.manual_seed(0)
+    x,y = torch.randn(2, 8, 1, 8, 8)
+    def pull(loss):
+        D.zero_grad()
+        for _ in range(4): loss.discriminator_loss(D, x, y).backward()
+        return torch.cat([p.grad.flatten() for p in D.parameters() if p.grad is not None])
+    torch.testing.assert_close(pull(RelativisticPairing(every=4)), pull(RelativisticPairing()), rtol=1e-4, atol=1e-4)
+    loss,again = RelativisticPairing(every=4),RelativisticPairing(every=4)
+    loss.discriminator_loss(D, x, y)
+    again.load_state_dict(loss.state_dict())
+    assert again.state_dict()=={'step':1} and RelativisticPairing().state_dict()=={}
+
+def test_pairing_leaves_no_gradient_in_its_reals():
+    x = torch.randn(4, 1, 2, 2, requires_grad=True)
+    fake = torch.randn(4, 1, 2, 2, requires_grad=True)
+    RelativisticPairing().generator_loss(linear(), fake, x).backward()
+    assert x.grad is None and fake.grad.abs().sum()>0
+
+@pytest.mark.parametrize('kw', (dict(gamma=-1.), dict(gamma=float('nan')), dict(gamma=float('inf')), dict(every=0), dict(every=1.5)))
+def test_pairing_that_makes_no_sense_is_refused(kw):
+    with pytest.raises(ValueError, match=next(iter(kw))): RelativisticPairing(**kw)

@@ -433,3 +433,12 @@ def test_a_fit_of_no_ticks_is_refused():
 
 def test_truncation_is_for_generators_that_know_it(whole):
     with pytest.raises(ValueError, match='no truncation'): whole.sample(2, psi=.7)
+
+@pytest.mark.parametrize('kw', ({}, dict(images=noise(labels=np.arange(64)%3), conditional=True)), ids=('plain','classes'))
+def test_a_loss_that_sees_reals_gets_them(kw):
+    learn = tiny(schedule=shorter, loss='pairing:every=2', **kw)
+    seen,loss = [],learn.gan_loss
+    def generator_loss(D, fake, real): seen.append((fake.shape, real.shape)); return type(loss).generator_loss(loss, D, fake, real)
+    loss.generator_loss = generator_loss
+    fit(learn)
+    assert learn.images_seen==shorter.total_images and len(seen)==16 and all(a==b for a,b in seen)
