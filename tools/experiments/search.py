@@ -78,6 +78,8 @@ start = dict(schedule=minutes, loss=WGANGP(), latent_dim=64, fmap_base=256, fmap
 
 def pace(**changes): return {**minutes, **changes}
 
+later = dict(stabilize_kimg={4:2, 8:2, 16:3, 32:30}, fade_kimg={8:.5, 16:1, 32:1.5}, batch_size=4, learning_rate=.008)
+late8 = {**late, 'learning_rate':.008}
 from8 = dict(start_resolution=8, stabilize_kimg={8:6, 16:8, 32:23}, fade_kimg={16:4, 32:5}, batch_size=8,
              learning_rate=.004)
 fast = pace(batch_size=4, learning_rate=.008)
@@ -102,14 +104,15 @@ trials = [
     dict(name='batch 4 r1 .1 rate .008', budget=.5, schedule=pace(batch_size=4, learning_rate=.008), loss=weak),
     dict(name='rate .016', budget=.5, schedule=pace(batch_size=4, learning_rate=.016), loss=weak),
     dict(name='late', budget=.5, schedule={**late, 'learning_rate':.008}, loss=weak),
-    dict(name='wide at 32', budget=.5, schedule=fast, loss=weak, fmap_base=512),
-    dict(name='wide at 4', budget=.5, schedule=fast, loss=weak, fmap_max=128),
-    dict(name='average 5', budget=.5, schedule=fast, loss=weak, average_kimg=5.),
-    dict(name='r1 .5', budget=.5, schedule=fast, loss=NonSaturating(r1=.5, r1_every=4)),
-    dict(name='batch 2', budget=.5, schedule={**fast, 'batch_size':2}, loss=weak),
-    dict(name='narrow', budget=.5, schedule=fast, loss=weak, fmap_base=192, fmap_max=48),
-    dict(name='latent 32', budget=.5, schedule=fast, loss=weak, latent_dim=32),
-    dict(name='from 8', budget=.5, schedule={**from8, 'batch_size':4, 'learning_rate':.008}, loss=weak),
+    dict(name='late rate .016', budget=.5, schedule={**late, 'learning_rate':.016}, loss=weak),
+    dict(name='later', budget=.5, schedule=later, loss=weak),
+    dict(name='late wide at 32', budget=.5, schedule=late8, loss=weak, fmap_base=512),
+    dict(name='late wide at 4', budget=.5, schedule=late8, loss=weak, fmap_max=128),
+    dict(name='late batch 2', budget=.5, schedule={**late8, 'batch_size':2}, loss=weak),
+    dict(name='late decay', budget=1., decay=.4, schedule=late8, loss=weak),
+    dict(name='late r1 .5', budget=.5, schedule=late8, loss=NonSaturating(r1=.5, r1_every=4)),
+    dict(name='late narrow', budget=.5, schedule=late8, loss=weak, fmap_base=192, fmap_max=48),
+    dict(name='late latent 32', budget=.5, schedule=late8, loss=weak, latent_dim=32),
 ]
 
 def keys(trial): return {k:v for k,v in trial.items() if k not in ('name','budget','seeds')}
