@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox
 from fastcore.basics import patch
 from .files import atomic_write
 
-__all__ = ['from_uint8', 'to_uint8', 'image_grid', 'enlarge', 'show_images', 'save_images', 'Frames', 'slide'] # what users import
+__all__ = ['from_uint8', 'to_uint8', 'image_grid', 'show_images', 'save_images', 'Frames', 'slide'] # what users import
 
 # %% ../nbs/10_images.ipynb #91d364fe
 def figure_style(

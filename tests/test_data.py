@@ -253,14 +253,14 @@ def test_unreadable_files(folder):
     path,x = folder
     (path/'one'/'bad.png').write_text('no picture')
     whole = (path/'two'/'1.png').read_bytes(); (path/'two'/'cut.png').write_bytes(whole[:len(whole)//2])  # its header is fine
-    with pytest.raises(OSError, match="cannot read one/bad.png.*on_error='skip'"): image_pyramid(path)
+    with pytest.raises(ValueError, match="cannot read one/bad.png.*on_error='skip'"): image_pyramid(path)
     with pytest.warns(UserWarning, match='skipped 2 of 8 files that cannot be read: one/bad.png, two/cut.png'): p = image_pyramid(path, on_error='skip', labels='folders')
     assert (p.level(32) == x).all() and p.skipped == ['one/bad.png','two/cut.png'] and p.labels.tolist() == [0,0,0,1,1,1] and p.meta['count'] == 6
     with pytest.warns(UserWarning): q = image_pyramid(path, on_error='skip', cache_max_resolution=8)
     assert (q.batch(range(6), 32) == p.batch(range(6), 32)).all()
     with pytest.warns(UserWarning): assert (image_pyramid(path, on_error='skip', cache=False).level(4) == p.level(4)).all()
     (path/'one'/'bad.png').unlink()
-    with pytest.raises(OSError, match='cannot read two/cut.png'): image_pyramid(path)
+    with pytest.raises(ValueError, match='cannot read two/cut.png'): image_pyramid(path)
     for o in path.rglob('*.png'): o.write_text('x')
     with pytest.raises(ValueError, match='none of the 7 files'): image_pyramid(path, on_error='skip')
 
@@ -273,11 +273,13 @@ def test_file_by_file_reader(folder):
     assert [o.name for o in sorted((path.parent/'cache').glob('*/*.npy')) if o.name == '32.npy'] == ['32.npy']
 
 @pytest.mark.skipif(not hasattr(os, 'symlink') or os.name == 'nt', reason='links')
-def test_links_are_followed_but_not_in_circles(folder, tmp_path):
+def test_links_are_followed_but_not_in_circles(folder, tmp_path, monkeypatch):
     path,x = folder
     (tmp_path/'linked').mkdir()
     for o in ('one','two'): (tmp_path/'linked'/o).symlink_to(path/o)
     (tmp_path/'linked'/'round').symlink_to(tmp_path/'linked')
+    with pytest.raises(ValueError, match='2 links to folders elsewhere .one'): image_pyramid(tmp_path/'linked')
+    monkeypatch.setenv('PROGROW_FOLLOW_LINKS', '1')
     p = image_pyramid(tmp_path/'linked', labels='folders')
     assert (p.level(32) == x).all() and p.labels.tolist() == [0,0,0,1,1,1] and p.names[:2] == ['one/0.png','one/2.png']
 
