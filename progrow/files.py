@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
+from .containers import reading
 try: import fcntl
 except ImportError: fcntl = None # Windows
 
@@ -34,7 +35,7 @@ def _open_to_hold(path):
     except OSError: return None
 
 def _left_behind(path, wait):
-    "Whether its writer is dead: nobody holds it, and nothing in it changed for `wait` seconds; without locks, for a day"
+    "Whether its writer is dead: nobody holds it, nothing in it changed for `wait` seconds; without locks, for a day"
     if (fd := _open_to_hold(path)) is None: return _age(path)>86400
     try: free = _hold(fd, wait=False)
     finally: os.close(fd)
@@ -237,6 +238,69 @@ def _plain_value(o):
     "Numbers and small arrays of NumPy inside of plain values, for JSON"
     if isinstance(o, (np.ndarray,np.generic)): return o.tolist()
     raise TypeError(f"a fingerprint takes arrays, bytes and plain values, got {type(o).__name__}")
+
+# %% ../nbs/09_files.ipynb #da7a0011
+def made_once(
+    folder, # Where it is kept
+    make, # Function: an empty folder -> a dict of plain values, once it has filled the folder with files
+    use, # Function: folder, dict -> what is wanted; it raises where the folder does not hold it
+): # What `use` gives
+    "A folder out of the cache; made if it is not there, or not as it was written"
+    folder = Path(folder)
+    if there := _state(folder):
+        try: return _opened(folder, use)
+        except ValueError as e: warnings.warn(str(e), stacklevel=4)
+        if _state(folder)==there: remove_folder(folder) # and not what another process has just made anew
+    with atomic_folder(folder) as f:
+        meta = {**make(f), 'hash':folder.name}
+        meta['files'] = {o.name:_seen(o) for o in sorted(f.iterdir())}
+        write_json(f/'meta.json', {**meta, 'digest':fingerprint(meta, size=16)})
+    return _opened(folder, use)
+
+def _opened(folder, use):
+    "What `use` gives for a folder that is as it was written. `ValueError` if it is not"
+    with reading(folder, 'prepared files', 'they are made anew'):
+        meta = _read_meta(folder/'meta.json', folder.name)
+        for name,seen in meta.pop('files').items(): _check_file(folder/name, **seen)
+        return use(folder, meta)
+
+# %% ../nbs/09_files.ipynb #da7a0012
+def _state(path):
+    try: o = os.lstat(path)
+    except OSError: return None
+    return o.st_ino,o.st_mtime_ns
+
+def _seen(file): return dict(bytes=file.stat().st_size, written=file.stat().st_mtime_ns, digest=_digest_of(file))
+
+def _digest_of(file):
+    "A fingerprint of a file; read and not mapped, since a disk's error is then an `OSError`, and not the end"
+    h = blake2b(digest_size=16)
+    with open(file, 'rb') as f:
+        while block := f.read(2**20): h.update(block)
+    return h.hexdigest()
+
+def _read_meta(file, name, most=2**28):
+    if not file.is_file(): raise ValueError(f"{file.name} is missing")
+    if file.stat().st_size>most: raise ValueError(f"{file.name} has more than {most>>20} MB")
+    meta = json.loads(file.read_text(encoding='utf-8'))
+    if meta.pop('digest')==fingerprint(meta, size=16) and meta['hash']==name: return meta
+    raise ValueError(f"{file.name} has changed")
+
+def _check_file(file, bytes, written, digest, small=2**30):
+    if not file.is_file(): raise ValueError(f"{file.name} is missing")
+    now = file.stat()
+    if now.st_size!=bytes: raise ValueError(f"{file.name} has {now.st_size:,} bytes, expected {bytes:,}")
+    if (bytes<=small or now.st_mtime_ns!=written) and _digest_of(file)!=digest:
+        raise ValueError(f"{file.name} has changed")
+
+# %% ../nbs/09_files.ipynb #da7a0018
+def check_room(folder, need):
+    "Raise `OSError` where a disk has less than `need` bytes free"
+    free = shutil.disk_usage(folder).free
+    if need<=free: return
+    raise OSError(f"the pyramid needs {need/1e9:.3g} GB, but {folder.parent} has {free/1e9:.3g} GB free: "
+                  "pass cache='another folder' or set PROGROW_CACHE, "
+                  "ask for a lower resolution or cache_max_resolution, or make room")
 
 # %% ../nbs/09_files.ipynb #c2d5d3ed
 def with_progress(

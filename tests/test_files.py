@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from filelock import FileLock
 from progrow import files
-from progrow.files import atomic_folder, atomic_write, cache_folder, fingerprint, folder_lock, moved, remove_folder, with_progress, write_json
+from progrow.files import atomic_folder, atomic_write, cache_folder, fingerprint, folder_lock, made_once, moved, remove_folder, with_progress, write_json
 
 def python(code, **kw): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **kw)
 
@@ -142,6 +142,47 @@ def test_abandoned_folders_go(tmp_path, monkeypatch, locks):
     assert not old.exists() and new.exists() and busy.exists() and minutes.exists()==(not locks or os.name=='nt')
 
 def test_age_of_a_vanished_folder(tmp_path): assert files._age(tmp_path/'gone')==0
+
+# --- made once
+
+def fill(folder): (folder/'a').write_bytes(b'abc'); return dict(n=3)
+def use(folder, meta): return (folder/'a').read_bytes(),meta['n']
+
+def test_made_once(tmp_path):
+    assert made_once(tmp_path/'set', fill, use)==made_once(tmp_path/'set', None, use)==(b'abc',3)
+    assert sorted(os.listdir(tmp_path/'set'))==['a','meta.json']
+
+def test_a_folder_that_is_no_use_is_made_anew_once_and_then_refused(tmp_path):
+    def never(folder, meta): raise KeyError('x')
+    made_once(tmp_path/'set', fill, use)
+    with pytest.warns(UserWarning, match='KeyError.*made anew'), pytest.raises(ValueError, match="set cannot be read as prepared files .KeyError: 'x'"):
+        made_once(tmp_path/'set', fill, never)
+    assert [o for o in os.listdir(tmp_path) if o!='set']==[]
+
+def test_what_another_process_has_made_anew_is_not_removed(tmp_path, monkeypatch):
+    made_once(tmp_path/'set', fill, use)
+    (tmp_path/'set'/'a').write_bytes(b'abd')
+    opened = files._opened
+    def late(folder, use): # another process is quicker
+        monkeypatch.setattr(files, '_opened', opened)
+        try: return opened(folder, use)
+        finally: made_once(folder, fill, lambda f,m: (f/'quick').write_text('x'))
+    monkeypatch.setattr(files, '_opened', late)
+    with pytest.warns(UserWarning): assert made_once(tmp_path/'set', fill, use)==(b'abc',3)
+    assert (tmp_path/'set'/'quick').exists()
+
+def test_large_files_are_read_through_after_they_were_written_to(tmp_path):
+    file = tmp_path/'a'
+    file.write_bytes(b'abc')
+    seen = files._seen(file)
+    file.write_bytes(b'abd')
+    with pytest.raises(ValueError, match='a has changed'): files._check_file(file, **seen)
+    with pytest.raises(ValueError, match='a has changed'): files._check_file(file, **seen, small=2)
+    os.utime(file, ns=(seen['written'],)*2)
+    with pytest.raises(ValueError, match='a has changed'): files._check_file(file, **seen)
+    files._check_file(file, **seen, small=2) # as the disk says that nobody has written to it
+    file.write_bytes(b'ab')
+    with pytest.raises(ValueError, match='a has 2 bytes, expected 3'): files._check_file(file, **seen, small=2)
 
 # --- locks
 
