@@ -6,19 +6,20 @@
 __all__ = ['pyramid_levels', 'ImagePyramid', 'image_order', 'batch_share', 'PyramidLoader', 'digest', 'image_pyramid']
 
 # %% ../nbs/12_data.ipynb #00c648ef
-import inspect, json, os, shutil, warnings
+import inspect, os, warnings
 from copy import copy
 from functools import lru_cache, partial
 from importlib import import_module
 import numpy as np, torch, torch.nn.functional as F
-from torch import Tensor
 from fastcore.basics import patch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.torch_core import default_device
-from progrow.files import atomic_folder, cache_folder, fingerprint, moved, with_progress, write_json
+from progrow.containers import map_npy
+from progrow.files import cache_folder, check_room, fingerprint, made_once, moved, with_progress
 from progrow.images import from_uint8
-from progrow.sources import as_labels, fit_image, open_source
+from progrow.picture_files import check_colour, fit_image
+from progrow.sources import as_labels, ignored_text, open_source
 
 # %% ../nbs/12_data.ipynb #1ca630ec
 def pyramid_levels(
@@ -44,6 +45,7 @@ class ImagePyramid:
         skipped=(), # Files that could not be read
         meta:dict=None, # How the set was made
         names:list=None, # Name of each picture, such as the path of its file
+        report:dict=None, # What was read and what was not, with counts and examples
     ):
         if problem := _level_problem(levels): raise ValueError(problem)
         self.levels,self.resolutions,self.resolution = levels,sorted(levels),max(levels)
@@ -51,20 +53,21 @@ class ImagePyramid:
         self.labels,self.label_names = None if labels is None else as_labels(labels, n),label_names
         self.source,self.licence,self.names = source,licence,names
         self.attributes,self.skipped,self.meta = attributes or {},list(skipped or ()),meta or {}
-        self._fingerprint = None
+        self.report,self._fingerprint = report or {},None
 
     def __len__(self): return len(self.levels[self.resolution])
     def __repr__(self):
-        kind = f"{self.image_channels} channel{'s'*(self.image_channels>1)}"
-        return f"ImagePyramid({len(self)} pictures, {kind}, {self.resolutions}, from {self.source or 'arrays'})"
+        names,kind = self.label_names,f"{self.image_channels} channel{'s'*(self.image_channels>1)}"
+        of = f" of {len(names)} classes ({', '.join(names[:3])}{', …'*(len(names)>3)})" if names else ''
+        return f"ImagePyramid({len(self)} pictures{of}, {kind}, {self.resolutions}, from {self.source or 'arrays'})"
 
 # %% ../nbs/12_data.ipynb #21d9423a
 def sizes(r): return [2**i for i in range(2, r.bit_length())]
 
-def check_size(r):
+def check_size(r, name='resolution'):
     "`r`, if it can be the size of pictures here"
     if isinstance(r, (int,np.integer)) and r>=4 and not r&(r-1): return int(r)
-    raise ValueError(f"resolution={r!r} is not a power of two from 4 up: "
+    raise ValueError(f"{name}={r!r} is not a power of two from 4 up: "
                      "use 4, 8, 16, 32, 64, 128, 256, 512, 1024, …")
 
 def _level_problem(levels):
@@ -94,7 +97,7 @@ def batch(self:ImagePyramid,
     alpha:float=1., # 0: as soft as the next lower resolution; 1: the pictures themselves
     mirror=False, # True: flip each with p=½, by torch's random numbers; or one bool per picture
     device=None, # Where the floats are made
-)->Tensor: # float32 `(n, c, resolution, resolution)` in [-1,1]
+)->torch.Tensor: # float32 `(n, c, resolution, resolution)` in [-1,1]
     "Pictures as the critic sees them while `resolution` fades in. `ValueError`: no such level, or alpha outside 0..1"
     if not 0<=alpha<=1: raise ValueError(f"alpha={alpha} is outside 0..1, where 0 is the old resolution and 1 the new")
     u = torch.from_numpy(self.level(resolution)[np.asarray(indices)]).to(device)
@@ -224,39 +227,26 @@ def fill_levels(read, n, channels, resolution, top, folder=None, progress=None):
 def _empty_levels(shapes, folder):
     "Arrays to fill: in memory, or in files of a folder"
     if folder is None: return {r:np.empty(s, np.uint8) for r,s in shapes.items()}
-    _check_room(folder, sum(map(np.prod, shapes.values())))
+    check_room(folder, sum(map(np.prod, shapes.values())))
     return {r:np.lib.format.open_memmap(folder/f'{r}.npy', 'w+', np.uint8, s) for r,s in shapes.items()}
 
 # %% ../nbs/12_data.ipynb #9b6d5ea9
 def stored_levels(key, make, cache):
-    "levels, meta of `make(folder)`, out of the cache if they are there"
+    "levels, meta of `make(folder)`, out of the cache if they are there and whole"
     if cache is False: return make(None)
-    folder = cache_folder(cache)/fingerprint(key, size=12)
-    if not (folder/'meta.json').exists():
-        with atomic_folder(folder) as f:
-            levels,meta = make(f)
-            _close(f, levels)
-            write_json(f/'meta.json', {**meta, 'hash':folder.name})
-    levels = {int(o.stem): np.load(o, mmap_mode='r') for o in folder.glob('*.npy') if o.stem.isdigit()}
-    return levels,json.loads((folder/'meta.json').read_text(encoding='utf-8'))
+    def fill(folder): return _filled(folder, *make(folder))
+    def use(folder, meta): return {r:map_npy(folder/f'{r}.npy') for r in meta.pop('levels')},meta
+    return made_once(cache_folder(cache)/fingerprint(key, size=12), fill, use)
 
-# %% ../nbs/12_data.ipynb #2d2f9984
-def _check_room(folder, need):
-    "A mapped file takes its room only as it is written: on a full disk the process would be killed half-way"
-    free = shutil.disk_usage(folder).free
-    if need<=free: return
-    raise OSError(f"the pyramid needs {need/1e9:.3g} GB, but {folder.parent} has {free/1e9:.3g} GB free: "
-                  "pass cache='another folder' or set PROGROW_CACHE, "
-                  "ask for a lower resolution or cache_max_resolution, or make room")
-
-def _close(folder, levels):
-    "Flush the files, cut to the pictures kept, and let go of them: Windows renames and replaces no open file"
-    for r in list(levels):
+def _filled(folder, levels, meta):
+    "Cut the files to the pictures kept, flush, and let go: Windows renames no open file"
+    meta = {**meta, 'levels':list(levels)}
+    for r in meta['levels']:
         x,file,short = levels.pop(r),folder/f'{r}.npy',folder/f'short-{r}.npy'
-        if len(x)<len(np.load(file, mmap_mode='r')): np.save(short, x)
-        else: x.flush()
+        np.save(short, x) if len(x)<len(np.load(file, mmap_mode='r')) else x.flush()
         del x
         if short.exists(): os.replace(short, file)
+    return meta
 
 # %% ../nbs/12_data.ipynb #d0f7c0d4
 class _FileLevel:
@@ -271,6 +261,23 @@ def __getitem__(self:_FileLevel, i):
     ids = self.ids[i]
     x = pyramid_levels(np.stack(list(self.read(np.atleast_1d(ids)))))[self.shape[-1]]
     return x if np.ndim(ids) else x[0]
+
+# %% ../nbs/12_data.ipynb #da7a0006
+def _by_reason(skipped):
+    "why -> names, out of name -> why"
+    return {why:[o for o in skipped if skipped[o]==why] for why in dict.fromkeys(skipped.values())}
+
+def _report(src, skipped, labels, classes):
+    "A report, and the sentence that says what is odd about it"
+    n,left = len(src)-len(skipped),{'skipped':_by_reason(skipped), 'ignored':src.ignored}
+    words = [f"skipped {len(skipped)} of {len(src)} files: {ignored_text(left['skipped'])}"]*bool(skipped)
+    if src.ignored: words.append(f"left aside: {ignored_text(src.ignored)}")
+    if src.outside: words.append(f"{len(src.outside)} pictures are links to files elsewhere ({src.outside[0]})")
+    if labels is not None and len(one := np.unique(labels))==1:
+        words.append(f"all {n} pictures are of one class, {classes[one[0]] if classes else one[0]}")
+    if n<300: words.append(f"{n} pictures are few: networks learn them by heart, so give a few hundred or more")
+    short = {k:{why:dict(count=len(o), examples=o[:3]) for why,o in v.items()} for k,v in left.items()}
+    return dict(read=n, **short, remarks=words),'; '.join(words)
 
 # %% ../nbs/12_data.ipynb #59033cda
 def lower(p, resolution, image_channels=None, labels=None):
@@ -311,11 +318,11 @@ __getattr__ = moved('progrow.data', **dict.fromkeys(_in_sets.split(), 'sets'))
 
 # %% ../nbs/12_data.ipynb #00e7b5a8
 def image_pyramid(
-    source, # Folder; .zip, .npz or .npy; uint8 array; `ImagePyramid`; built-in set (folder of that name: a `Path`)
+    source, # As for `open_source`; or an `ImagePyramid`, or a built-in set (a folder of that name: a `Path`)
     resolution:int=None, # Side of the largest level; None: the largest power of two that fits all, at most 1024
     image_channels:int=None, # 1 or 3 converts; None: 1 if all are grey, 3 if all are colour
-    labels=None, # 'folders': a class per sub-folder; one number per file in the order of `.names`; None: the source's
-    on_error:str='raise', # 'skip' leaves unreadable files out and lists them in `.skipped`; `labels` has one for each
+    labels=None, # 'folders', a .json file, or one number per file in the order of `.names`; None: the source's
+    on_error:str='raise', # 'skip' leaves out what cannot be used, see `.report`; `labels` has one for each
     background:str='white', # What shows through transparent parts
     cache=True, # True: in `$PROGROW_CACHE` or `~/.cache/progrow`; a folder; or False: keep the levels in memory
     cache_max_resolution:int=256, # Larger levels are decoded from the files, batch by batch
@@ -325,14 +332,15 @@ def image_pyramid(
     "A pyramid of any source. `ValueError`, `TypeError` or `OSError` with what came, what was expected and what to do"
     if resolution is not None: resolution = check_size(resolution)
     if problem := _choice_problem(image_channels, on_error): raise ValueError(problem)
+    check_colour(background)
     if isinstance(source, str) and source in _sets(): source = _built_in(source, resolution, cache, progress, kwargs)
     elif kwargs: raise TypeError(f"unknown arguments {', '.join(kwargs)}: only built-in sets take n and seed")
     if isinstance(source, ImagePyramid): return lower(source, resolution or source.resolution, image_channels, labels)
     src = open_source(source, _sets())
     labels,classes = src.find_labels(labels)
     opts = dict(resolution=resolution, image_channels=image_channels, on_error=on_error, background=background,
-                top=check_size(cache_max_resolution), crop='centre square', filter='Lanczos, then 2x2 box means',
-                licence="the owner's", version=3)
+                top=check_size(cache_max_resolution, 'cache_max_resolution'), crop='centre square',
+                filter='Lanczos, then 2x2 box means', licence="the owner's", version=4)
     levels,meta = stored_levels([src.stamp,opts], partial(_ingest, src, opts, progress), cache)
     return _with_labels(src, levels, meta, labels, classes)
 
@@ -347,18 +355,19 @@ def _ingest(src, opts, progress, folder):
     r,c = src.plan(opts['resolution'], opts['image_channels'], opts['on_error'], progress)
     read = partial(src.read, resolution=r, image_channels=c, background=opts['background'], on_error=opts['on_error'])
     levels,kept = fill_levels(read, len(src), c, r, opts['top'], folder, progress)
-    skipped = [src.names[i] for i in sorted({*range(len(src))}.difference(kept))]
+    skipped = {o:src.skipped[o] for o in src.names if o in src.skipped} # threads have noted them in any order
+    if not kept: raise ValueError(f"none of the {len(src)} files can be used: {ignored_text(_by_reason(skipped))}")
     return levels,dict(opts, resolution=r, image_channels=c, source=src.where, count=len(kept), skipped=skipped)
 
 # %% ../nbs/12_data.ipynb #2a13f3b2
 def _with_labels(src, levels, meta, labels, classes):
     "The pictures kept, with their labels"
-    if lost := set(meta['skipped']):
-        shown = ', '.join(meta['skipped'][:5]) + ', …'*(len(lost)>5)
-        warnings.warn(f"skipped {len(lost)} of {len(src)} files that cannot be read: {shown}", stacklevel=3)
-    ids = [i for i,o in enumerate(src.names) if o not in lost]
+    ids = [i for i,o in enumerate(src.names) if o not in meta['skipped']]
+    labels = None if labels is None else labels[ids]
+    report,odd = _report(src, meta['skipped'], labels, classes)
+    if odd: warnings.warn(odd, stacklevel=3)
     r,c = meta['resolution'],meta['image_channels']
     read = partial(src.read, resolution=r, image_channels=c, background=meta['background'])
     levels.update({k:_FileLevel(read, ids, c, k) for k in sizes(r) if k not in levels})
-    return ImagePyramid(levels, None if labels is None else labels[ids], src.where, meta['licence'], classes,
-                        skipped=meta['skipped'], meta=meta, names=[src.names[i] for i in ids])
+    return ImagePyramid(levels, labels, src.where, meta['licence'], classes, None, [*meta['skipped']],
+                        dict(meta, classes=classes), [src.names[i] for i in ids], report)

@@ -6,17 +6,64 @@
 __all__ = ['atomic_write', 'write_json', 'atomic_folder', 'folder_lock', 'cache_folder', 'fingerprint', 'with_progress']
 
 # %% ../nbs/09_files.ipynb #592748fe
-import json, os, secrets, shutil, time
+import json, os, secrets, shutil, tempfile, time, warnings
 from contextlib import contextmanager
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
+from .containers import reading
+try: import fcntl
+except ImportError: fcntl = None # Windows
 
 # %% ../nbs/09_files.ipynb #9e77a3c4
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['atomic_write', 'write_json', 'folder_lock', 'cache_folder', 'fingerprint']
+
+def _hold(fd, wait=True):
+    "Hold what is open until it is closed. False: another process does; None: there are no locks here"
+    if fcntl is None: return None
+    try: fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as e: return False if isinstance(e, BlockingIOError) else None
+    return True
+
+def _open_to_hold(path):
+    "The number of the open file or folder, never of what a link leads to; None where that cannot be"
+    if fcntl is None: return None
+    try: return os.open(path, os.O_RDONLY|os.O_NOFOLLOW|os.O_NONBLOCK)
+    except OSError: return None
+
+def _left_behind(path, wait):
+    "Whether its writer is dead: nobody holds it, nothing in it changed for `wait` seconds; without locks, for a day"
+    if (fd := _open_to_hold(path)) is None: return _age(path)>86400
+    try: free = _hold(fd, wait=False)
+    finally: os.close(fd)
+    return free is not False and _age(path)>(86400 if free is None else wait)
+
+def _age(path):
+    "Seconds since a file, or anything in a folder, changed; 0 if another process has just removed it"
+    try: return time.time() - max(o.lstat().st_mtime for o in (path, *(path.iterdir() if path.is_dir() else ())))
+    except OSError: return 0
+
+# %% ../nbs/09_files.ipynb #da7a0001
+def _new_part(path):
+    "A new file beside `path`, held by this process"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for o in ('', *(f'.{secrets.token_hex(4)}' for _ in range(9))):
+        part = path.with_name(f'{path.name}{o}.part')
+        if _left_behind(part, -1): part.unlink(missing_ok=True)
+        try: f = open(part, 'xb') # fails where anything has this name, be it a link
+        except FileExistsError: continue
+        _hold(f.fileno())
+        if _is_at(part, os.fstat(f.fileno())): return f
+        f.close() # taken for one left behind, in the moment before it was held
+    raise FileExistsError(f"{part} is in the way")
+
+def _is_at(path, known):
+    "Whether the file of this `stat` is still the one that has the name"
+    try: return os.path.samestat(known, os.lstat(path))
+    except OSError: return False
 
 def _sync_folder(folder):
     "Wait until the names in a folder are on the disk; Windows has no such call"
@@ -25,17 +72,23 @@ def _sync_folder(folder):
     try: os.fsync(fd)
     finally: os.close(fd)
 
+def _sync_files(folder):
+    "Wait until all that a folder holds is on the disk"
+    for o in folder.rglob('*'):
+        if o.is_dir(): _sync_folder(o); continue
+        with open(o, 'r+b') as f: os.fsync(f.fileno())
+    _sync_folder(folder)
+
 # %% ../nbs/09_files.ipynb #3ec0b7ed
 @contextmanager
 def atomic_write(
     path # File to write; its folder is made if needed
 ): # A binary file to write to
     "Write a file that appears under its name when the block ends, whole; after any error the old file is still there"
-    path = Path(path)
-    part = path.with_name(path.name+'.part')
+    path,part = Path(path),None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, 'wb') as f:
+        with _new_part(path) as f:
+            part = Path(f.name)
             yield f
             f.flush(); os.fsync(f.fileno())
         os.replace(part, path)
@@ -45,7 +98,7 @@ def atomic_write(
                 "free some space, or choose another place")
         raise OSError(*[e.errno]*(e.errno is not None), what) from e
     finally:
-        if part.is_file(): part.unlink()
+        if part: part.unlink(missing_ok=True)
 
 # %% ../nbs/09_files.ipynb #0f9a9728
 def write_json(
@@ -64,61 +117,104 @@ def atomic_folder(
 ): # A new, empty folder to write into
     "Make a folder that appears under its name when the block ends, whole; if another process was quicker, its stays"
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path.parent)
-    part = path.with_name(f'.unfinished-{path.name}-{secrets.token_hex(4)}')
-    part.mkdir()
+    part = _unfinished(path)
+    try: part.mkdir(parents=True)
+    except OSError as e: raise OSError(e.errno, f"could not make {path}: {e.strerror}. Choose another place") from e
+    fd = _open_to_hold(part)
     try:
+        if fd is not None: _hold(fd)
+        _remove_abandoned(path.parent)
         yield part
+        _sync_files(part)
         try: os.rename(part, path)
         except OSError:
             if not path.is_dir(): raise
-    finally: shutil.rmtree(part, ignore_errors=True)
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if fd is not None: os.close(fd)
 
 # %% ../nbs/09_files.ipynb #3cd756e9
-def _remove_abandoned(folder, seconds=86400):
-    "Remove what killed processes have left: unfinished folders in which nothing has changed for a day"
-    for o in folder.glob('.unfinished-*'):
-        if _age(o)>seconds: shutil.rmtree(o, ignore_errors=True)
+def _unfinished(path): return path.with_name(f'.unfinished-{path.name}-{secrets.token_hex(4)}')
 
-def _age(folder):
-    "Seconds since anything in `folder` changed; 0 if another process has just removed it"
-    try: return time.time() - max(o.stat().st_mtime for o in (folder, *folder.iterdir()))
-    except OSError: return 0
+def _remove_abandoned(folder):
+    "Remove the unfinished folders of dead processes"
+    for o in folder.glob('.unfinished-*'):
+        if _left_behind(o, 60): shutil.rmtree(o, ignore_errors=True)
+
+def remove_folder(path):
+    "Take a folder away at once: other processes see all of it, or nothing"
+    away = _unfinished(path := Path(path))
+    try: os.rename(path, away)
+    except FileNotFoundError: return # another process was quicker
+    except OSError as e: raise OSError(e.errno, f"could not take {path} away: {e.strerror}. Delete it") from e
+    if away.is_dir() and not away.is_symlink(): shutil.rmtree(away, ignore_errors=True)
+    else: away.unlink()
 
 # %% ../nbs/09_files.ipynb #95602bac
 @contextmanager
 def folder_lock(
     folder # Made if needed; holds a file `.lock` while the block runs
-):
+): # A function: lock a deleted folder anew. `ValueError` if another process has done so
     "Keep other processes out of a folder while the block runs. `ValueError` if one is in it"
-    file = Path(folder)/'.lock'
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file, timeout=0)
-    try: lock.acquire()
-    except Timeout: raise ValueError(_taken.format(folder)) from None
-    except OSError: pass # a file system without locks
-    try: yield
-    finally: _unlock(lock, file)
+    lock = _FolderLock(folder)
+    lock.keep()
+    try: yield lock.keep
+    finally: lock.let_go()
 
 # %% ../nbs/09_files.ipynb #4fcd9276
 _taken = "another process is training in {}: wait for it, or choose another folder"
 
-def _unlock(lock, file):
-    "Take the file away while it is ours, and let go; Windows removes no open file, so there it stays until we have"
-    if not lock.is_locked: return
-    try: file.unlink(missing_ok=True)
-    except PermissionError: pass
-    lock.release()
-    if os.name=='nt': file.unlink(missing_ok=True)
+class _FolderLock:
+    def __init__(self, folder):
+        self.folder,self.file,self.known = folder,Path(folder)/'.lock',None
+        self.lock = FileLock(self.file, timeout=0)
+
+    def keep(self):
+        if self.known and _is_at(self.file, self.known): return
+        self.lock.release()
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire()
+            self.known = os.lstat(self.file)
+        except Timeout: raise ValueError(_taken.format(self.folder)) from None
+        except OSError: pass # a file system without locks
+
+    def let_go(self):
+        "Take the file away while it is ours, and let go; Windows removes no open file, so there it stays until we have"
+        ours = self.known and _is_at(self.file, self.known)
+        if ours and os.name!='nt': self.file.unlink(missing_ok=True)
+        self.lock.release()
+        if ours and os.name=='nt': self.file.unlink(missing_ok=True)
 
 # %% ../nbs/09_files.ipynb #32544445
 def cache_folder(
     cache=True # True: `$PROGROW_CACHE`, or else `~/.cache/progrow`; or a folder
 )->Path: # Not made yet
-    "Where things are kept that can be made again"
-    if cache is True: cache = os.environ.get('PROGROW_CACHE') or '~/.cache/progrow'
-    return Path(cache).expanduser()
+    "Where things are kept that can be made again. `TypeError` for what is no folder"
+    if cache is True: cache = os.environ.get('PROGROW_CACHE') or _in_home() or _in_temporary()
+    if isinstance(cache, (str,os.PathLike)): return Path(cache).expanduser()
+    raise TypeError(f"cache={cache!r}, expected True, False or a folder")
+
+# %% ../nbs/09_files.ipynb #da7a0002
+def _in_home():
+    "`~/.cache/progrow`, or None where there is no home, or none to write to"
+    home = Path(os.path.expanduser('~')) # stays as it is where there is none
+    if not home.is_absolute() or home==Path(home.anchor): return None
+    folder = home/'.cache'/'progrow'
+    above = next(o for o in folder.parents if o.exists())
+    return folder if folder.exists() or os.access(above, os.W_OK) else None
+
+def _in_temporary():
+    "A folder of this user's among the temporary files"
+    me = os.getuid() if os.name=='posix' else 0
+    folder = Path(tempfile.gettempdir())/f'progrow-{me}'
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name=='posix' and folder.lstat().st_uid!=me:
+        raise PermissionError(f"{folder} belongs to somebody else: set PROGROW_CACHE to a folder of yours")
+    warnings.warn(f"no home folder to keep prepared pictures in, so they are kept in {folder}: "
+                  "set PROGROW_CACHE to choose another", stacklevel=3)
+    return folder
 
 # %% ../nbs/09_files.ipynb #74ec1149
 def fingerprint(
@@ -142,6 +238,69 @@ def _plain_value(o):
     "Numbers and small arrays of NumPy inside of plain values, for JSON"
     if isinstance(o, (np.ndarray,np.generic)): return o.tolist()
     raise TypeError(f"a fingerprint takes arrays, bytes and plain values, got {type(o).__name__}")
+
+# %% ../nbs/09_files.ipynb #da7a0011
+def made_once(
+    folder, # Where it is kept
+    make, # Function: an empty folder -> a dict of plain values, once it has filled the folder with files
+    use, # Function: folder, dict -> what is wanted; it raises where the folder does not hold it
+): # What `use` gives
+    "A folder out of the cache; made if it is not there, or not as it was written"
+    folder = Path(folder)
+    if there := _state(folder):
+        try: return _opened(folder, use)
+        except ValueError as e: warnings.warn(str(e), stacklevel=4)
+        if _state(folder)==there: remove_folder(folder) # and not what another process has just made anew
+    with atomic_folder(folder) as f:
+        meta = {**make(f), 'hash':folder.name}
+        meta['files'] = {o.name:_seen(o) for o in sorted(f.iterdir())}
+        write_json(f/'meta.json', {**meta, 'digest':fingerprint(meta, size=16)})
+    return _opened(folder, use)
+
+def _opened(folder, use):
+    "What `use` gives for a folder that is as it was written. `ValueError` if it is not"
+    with reading(folder, 'prepared files', 'they are made anew'):
+        meta = _read_meta(folder/'meta.json', folder.name)
+        for name,seen in meta.pop('files').items(): _check_file(folder/name, **seen)
+        return use(folder, meta)
+
+# %% ../nbs/09_files.ipynb #da7a0012
+def _state(path):
+    try: o = os.lstat(path)
+    except OSError: return None
+    return o.st_ino,o.st_mtime_ns
+
+def _seen(file): return dict(bytes=file.stat().st_size, written=file.stat().st_mtime_ns, digest=_digest_of(file))
+
+def _digest_of(file):
+    "A fingerprint of a file; read and not mapped, since a disk's error is then an `OSError`, and not the end"
+    h = blake2b(digest_size=16)
+    with open(file, 'rb') as f:
+        while block := f.read(2**20): h.update(block)
+    return h.hexdigest()
+
+def _read_meta(file, name, most=2**28):
+    if not file.is_file(): raise ValueError(f"{file.name} is missing")
+    if file.stat().st_size>most: raise ValueError(f"{file.name} has more than {most>>20} MB")
+    meta = json.loads(file.read_text(encoding='utf-8'))
+    if meta.pop('digest')==fingerprint(meta, size=16) and meta['hash']==name: return meta
+    raise ValueError(f"{file.name} has changed")
+
+def _check_file(file, bytes, written, digest, small=2**30):
+    if not file.is_file(): raise ValueError(f"{file.name} is missing")
+    now = file.stat()
+    if now.st_size!=bytes: raise ValueError(f"{file.name} has {now.st_size:,} bytes, expected {bytes:,}")
+    if (bytes<=small or now.st_mtime_ns!=written) and _digest_of(file)!=digest:
+        raise ValueError(f"{file.name} has changed")
+
+# %% ../nbs/09_files.ipynb #da7a0018
+def check_room(folder, need):
+    "Raise `OSError` where a disk has less than `need` bytes free"
+    free = shutil.disk_usage(folder).free
+    if need<=free: return
+    raise OSError(f"the pyramid needs {need/1e9:.3g} GB, but {folder.parent} has {free/1e9:.3g} GB free: "
+                  "pass cache='another folder' or set PROGROW_CACHE, "
+                  "ask for a lower resolution or cache_max_resolution, or make room")
 
 # %% ../nbs/09_files.ipynb #c2d5d3ed
 def with_progress(

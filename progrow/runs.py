@@ -241,7 +241,7 @@ def _pyramid_facts(p):
     size = sum(o.nbytes for o in p.levels.values() if isinstance(o, np.ndarray)) # the others are read from files
     return dict(source=p.source, licence=p.licence, pictures=len(p), channels=p.image_channels,
                 resolutions=p.resolutions, classes=classes, attributes=list(p.attributes) or None,
-                skipped=p.skipped or None, bytes=size)
+                skipped=p.skipped or None, report={k:v for k,v in p.report.items() if v} or None, bytes=size)
 
 def _set_facts(f):
     settings = {k:v.default for k,v in inspect.signature(f).parameters.items() if k not in ('cache','progress')}

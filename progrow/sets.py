@@ -6,7 +6,7 @@
 __all__ = ['digits_licence', 'builtin_sets', 'avatars', 'glyphs', 'digits', 'stacked_digits']
 
 # %% ../nbs/13_sets.ipynb #09dec310
-import io, json, sys, warnings
+import ctypes, io, json, signal, sys, warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -50,12 +50,19 @@ def _draw_avatar(i, seed, resolution):
 # %% ../nbs/13_sets.ipynb #d2717a17
 def _drawn(key, draw, n, resolution, cache, progress, by, classes, source, licence):
     "The set whose picture `i` is `draw(i)` -> array, attributes; its labels are the attribute `by`"
-    if n<1: raise ValueError(f"n={n}, expected at least one picture")
-    make = partial(_draw_all, draw, n, resolution, progress, dict(source=source, licence=licence, key=key, count=n))
+    _check_counts(n, key[1])
+    known = dict(source=source, licence=licence, key=key, count=n, classes=classes)
+    make = partial(_draw_all, draw, n, resolution, progress, known)
     levels,meta = stored_levels([*key,n,resolution], make, cache)
     attributes = meta.pop('attributes')
     labels = [classes.index(o) for o in attributes[by]]
     return ImagePyramid(levels, labels, source, licence, classes, attributes, meta=meta)
+
+def _check_counts(n, seed):
+    "Raise `ValueError` for what counts no pictures, or starts no random numbers"
+    for name,o,least,most in (('n',n,1,10**7),('seed',seed,0,2**64-1)):
+        if isinstance(o, bool) or not isinstance(o, (int,np.integer)) or not least<=o<=most:
+            raise ValueError(f"{name}={o!r}, expected a whole number from {least} to {most}")
 
 def _draw_all(draw, n, resolution, progress, meta, folder):
     "Draw a set -> levels, meta"
@@ -72,10 +79,14 @@ def _draw_all(draw, n, resolution, progress, meta, folder):
 def _drawers(n):
     "Processes to draw many pictures with, where they can be forked, or else one thread"
     if sys.platform!='linux' or n<256 or cores()==1: pool = ThreadPoolExecutor(1)
-    else: pool = ProcessPoolExecutor(cores(), get_context('fork'))
+    else: pool = ProcessPoolExecutor(cores(), get_context('fork'), _end_with_parent)
     with warnings.catch_warnings(), pool:
         warnings.simplefilter('ignore', DeprecationWarning) # Python warns when a program with threads forks
         yield pool
+
+def _end_with_parent():
+    "Linux ends this process when the one that made it is killed: it would wait for more work forever"
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 # %% ../nbs/13_sets.ipynb #c2932a4f
 def avatars(
@@ -157,6 +168,7 @@ def stacked_digits(
     resolution:int=8, # 8 or 4
 )->ImagePyramid: # Three channels; `.labels` 0..999, the red, green and blue digit read as a number
     "Three random digits as colour channels: 1000 known modes"
+    _check_counts(n, seed)
     x,y = _digits()
     i = np.random.default_rng(seed).integers(0, len(x), (n,3))
     source = f"three of scikit-learn's load_digits, seed {seed}"

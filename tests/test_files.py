@@ -1,10 +1,10 @@
 "Files and folders: whole or not there, one process at a time, a short name for anything"
-import errno, json, os, signal, subprocess, sys, time
+import errno, json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pytest, torch
 from filelock import FileLock
 from progrow import files
-from progrow.files import atomic_folder, atomic_write, cache_folder, fingerprint, folder_lock, moved, with_progress, write_json
+from progrow.files import atomic_folder, atomic_write, cache_folder, fingerprint, folder_lock, made_once, moved, remove_folder, with_progress, write_json
 
 def python(code, **kw): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **kw)
 
@@ -30,7 +30,84 @@ def test_files_and_folders_obey_the_umask(tmp_path):
     finally: os.umask(old)
     assert [o.stat().st_mode & 0o777 for o in (tmp_path/'a.json', tmp_path/'set', tmp_path/'set'/'x')]==[0o640,0o750,0o640]
 
+posix = pytest.mark.skipif(os.name=='nt', reason='locks and links of POSIX')
+
+@posix
+@pytest.mark.parametrize('there', [True,False])
+def test_a_planted_link_is_not_followed(tmp_path, there):
+    (tmp_path/'run').mkdir()
+    if there: (tmp_path/'precious').write_text('mine')
+    (tmp_path/'run'/'a.json.part').symlink_to(tmp_path/'precious')
+    write_json(tmp_path/'run'/'a.json', 1)
+    assert (tmp_path/'run'/'a.json').read_text()=='1\n' and not (tmp_path/'run'/'a.json').is_symlink()
+    assert (tmp_path/'precious').read_text()=='mine' if there else not (tmp_path/'precious').exists()
+
+@posix
+def test_a_planted_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path/'a.json.part')
+    code = f"from progrow.files import write_json; print(write_json({str(tmp_path/'a.json')!r}, 1))"
+    with python(code) as p: assert p.wait(60)==0
+    assert (tmp_path/'a.json').read_text()=='1\n'
+
+def test_a_hard_link_of_a_dead_writer_does_not_change_its_other_name(tmp_path):
+    (tmp_path/'precious').write_text('mine')
+    os.link(tmp_path/'precious', tmp_path/'a.json.part')
+    write_json(tmp_path/'a.json', 1)
+    assert (tmp_path/'precious').read_text()=='mine'
+
+@posix
+def test_two_writers_of_one_file_do_not_mix(tmp_path):
+    with atomic_write(tmp_path/'a') as f:
+        f.write(b'slow ')
+        with atomic_write(tmp_path/'a') as g: g.write(b'quick')
+        assert (tmp_path/'a').read_bytes()==b'quick'
+        f.write(b'and late')
+    assert (tmp_path/'a').read_bytes()==b'slow and late' and os.listdir(tmp_path)==['a']
+
+@posix
+def test_the_half_file_of_a_dead_process_goes(tmp_path):
+    code = f"import os\nfrom progrow.files import atomic_write\nwith atomic_write({str(tmp_path/'a')!r}) as f: f.write(b'half'); f.flush(); os.kill(os.getpid(), 9)"
+    with python(code) as p: p.wait(60)
+    assert os.listdir(tmp_path)==['a.part']
+    write_json(tmp_path/'a', 1)
+    assert os.listdir(tmp_path)==['a']
+
 # --- folders
+
+@posix
+def test_all_of_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced,real = [],os.fsync
+    def fsync(fd): synced.append((os.readlink(f'/proc/self/fd/{fd}'), (tmp_path/'set').exists())); real(fd)
+    if not os.path.isdir('/proc/self/fd'): pytest.skip('no /proc')
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with atomic_folder(tmp_path/'set') as f:
+        (f/'deep').mkdir()
+        for o in ('a','deep/b'): (f/o).write_text('x')
+    assert {(str(f/o).rstrip('/'), False) for o in ('', 'a', 'deep', 'deep/b')}|{(str(tmp_path), True)}==set(synced)
+
+@posix
+@pytest.mark.parametrize('held', [True,False])
+def test_what_a_dead_process_left_goes_after_a_minute_and_what_a_living_one_makes_stays(tmp_path, held):
+    code = f"""from progrow.files import atomic_folder
+with atomic_folder({str(tmp_path/'slow')!r}) as f: (f/'a').write_text('x'); print(f, flush=True); input()"""
+    with python(code) as p:
+        left = Path(p.stdout.readline().strip())
+        if not held: p.kill(); p.wait(60)
+        for age,stays in ((30,True), (90,held), (2*86400,held)):
+            for o in (left/'a', left): os.path.exists(o) and os.utime(o, (time.time()-age,)*2)
+            with atomic_folder(tmp_path/f'set {age}'): pass
+            assert left.exists()==stays, age
+        if held: p.communicate('\n', timeout=60)
+    assert (tmp_path/'slow').exists()==held and not list(tmp_path.glob('.unfinished-*'))
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path/'file').write_text('x')
+    with pytest.raises(OSError, match='could not make .*set: .*Choose another place'), atomic_folder(tmp_path/'file'/'set'): pass
+
+def test_removed_at_once(tmp_path):
+    (tmp_path/'set'/'deep').mkdir(parents=True); (tmp_path/'file').write_text('x')
+    for o in ('set','file','gone'): remove_folder(tmp_path/o)
+    assert not os.listdir(tmp_path)
 
 def test_a_folder_appears_at_the_end(tmp_path):
     with atomic_folder(tmp_path/'deep'/'set') as f:
@@ -54,14 +131,58 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
     with pytest.raises(OSError), atomic_folder(tmp_path/'set'): pass
     assert os.listdir(tmp_path)==['set']
 
-def test_abandoned_folders_go_after_a_day(tmp_path):
-    old,new,busy = (tmp_path/f'.unfinished-{o}-12ab' for o in ('old','new','busy'))
-    for o in (old,new,busy): o.mkdir(); (o/'a').write_text('x')
+@pytest.mark.parametrize('locks', [True,False])
+def test_abandoned_folders_go(tmp_path, monkeypatch, locks):
+    if not locks: monkeypatch.setattr(files, 'fcntl', None) # then after a day
+    old,new,busy,minutes = (tmp_path/f'.unfinished-{o}-12ab' for o in ('old','new','busy','minutes'))
+    for o in (old,new,busy,minutes): o.mkdir(); (o/'a').write_text('x')
     for o in (old/'a', old, busy): os.utime(o, (time.time()-2*86400,)*2)
+    for o in (minutes/'a', minutes): os.utime(o, (time.time()-300,)*2)
     with atomic_folder(tmp_path/'set'): pass
-    assert not old.exists() and new.exists() and busy.exists()
+    assert not old.exists() and new.exists() and busy.exists() and minutes.exists()==(not locks or os.name=='nt')
 
 def test_age_of_a_vanished_folder(tmp_path): assert files._age(tmp_path/'gone')==0
+
+# --- made once
+
+def fill(folder): (folder/'a').write_bytes(b'abc'); return dict(n=3)
+def use(folder, meta): return (folder/'a').read_bytes(),meta['n']
+
+def test_made_once(tmp_path):
+    assert made_once(tmp_path/'set', fill, use)==made_once(tmp_path/'set', None, use)==(b'abc',3)
+    assert sorted(os.listdir(tmp_path/'set'))==['a','meta.json']
+
+def test_a_folder_that_is_no_use_is_made_anew_once_and_then_refused(tmp_path):
+    def never(folder, meta): raise KeyError('x')
+    made_once(tmp_path/'set', fill, use)
+    with pytest.warns(UserWarning, match='KeyError.*made anew'), pytest.raises(ValueError, match="set cannot be read as prepared files .KeyError: 'x'"):
+        made_once(tmp_path/'set', fill, never)
+    assert [o for o in os.listdir(tmp_path) if o!='set']==[]
+
+def test_what_another_process_has_made_anew_is_not_removed(tmp_path, monkeypatch):
+    made_once(tmp_path/'set', fill, use)
+    (tmp_path/'set'/'a').write_bytes(b'abd')
+    opened = files._opened
+    def late(folder, use): # another process is quicker
+        monkeypatch.setattr(files, '_opened', opened)
+        try: return opened(folder, use)
+        finally: made_once(folder, fill, lambda f,m: (f/'quick').write_text('x'))
+    monkeypatch.setattr(files, '_opened', late)
+    with pytest.warns(UserWarning): assert made_once(tmp_path/'set', fill, use)==(b'abc',3)
+    assert (tmp_path/'set'/'quick').exists()
+
+def test_large_files_are_read_through_after_they_were_written_to(tmp_path):
+    file = tmp_path/'a'
+    file.write_bytes(b'abc')
+    seen = files._seen(file)
+    file.write_bytes(b'abd')
+    with pytest.raises(ValueError, match='a has changed'): files._check_file(file, **seen)
+    with pytest.raises(ValueError, match='a has changed'): files._check_file(file, **seen, small=2)
+    os.utime(file, ns=(seen['written'],)*2)
+    with pytest.raises(ValueError, match='a has changed'): files._check_file(file, **seen)
+    files._check_file(file, **seen, small=2) # as the disk says that nobody has written to it
+    file.write_bytes(b'ab')
+    with pytest.raises(ValueError, match='a has 2 bytes, expected 3'): files._check_file(file, **seen, small=2)
 
 # --- locks
 
@@ -101,6 +222,26 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setattr(FileLock, '_acquire', none)
     with folder_lock(tmp_path): pass
 
+@pytest.mark.skipif(os.name=='nt', reason='removes no open file')
+def test_a_folder_deleted_under_a_run_lets_no_second_one_in(tmp_path):
+    with folder_lock(tmp_path/'run') as keep:
+        shutil.rmtree(tmp_path/'run'); keep()
+        with pytest.raises(ValueError, match='another process'), folder_lock(tmp_path/'run'): pytest.fail('two are in')
+        keep()
+    assert os.listdir(tmp_path/'run')==[]
+
+@pytest.mark.skipif(os.name=='nt', reason='removes no open file')
+def test_a_run_that_came_second_is_noticed_and_keeps_its_lock(tmp_path):
+    with folder_lock(tmp_path/'run') as keep:
+        shutil.rmtree(tmp_path/'run')
+        with python(holder.format(str(tmp_path/'run'))) as p:
+            assert p.stdout.readline()=='in\n'
+            for _ in range(2):
+                with pytest.raises(ValueError, match='another process is training in'): keep()
+            assert os.listdir(tmp_path/'run')==['.lock']
+            p.communicate('\n', timeout=60)
+        keep()
+
 # --- cache, fingerprints, progress, moved names
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -110,6 +251,30 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert cache_folder()==Path.home()/'other' and cache_folder(tmp_path)==tmp_path and cache_folder('~/x')==Path.home()/'x'
     monkeypatch.setenv('PROGROW_CACHE', '')
     assert cache_folder()==Path.home()/'.cache'/'progrow'
+
+@posix
+@pytest.mark.parametrize('home', ['/', '', None, 'nowhere/at all', 'file'])
+def test_without_a_home_the_cache_is_among_the_temporary_files(monkeypatch, tmp_path, home):
+    (tmp_path/'file').write_text('x'); (tmp_path/'tmp').mkdir(); (tmp_path/'ro').mkdir()
+    monkeypatch.delenv('PROGROW_CACHE', raising=False)
+    monkeypatch.setattr(files.tempfile, 'tempdir', str(tmp_path/'tmp'))
+    monkeypatch.setattr(os.path, 'expanduser', lambda o: o) if home is None else monkeypatch.setenv('HOME', str(tmp_path/home) if home[:1].isalpha() else home)
+    monkeypatch.setattr(os, 'access', lambda *a: False)
+    with pytest.warns(UserWarning, match='no home folder.*set PROGROW_CACHE to choose another'): found = cache_folder()
+    assert found==tmp_path/'tmp'/f'progrow-{os.getuid()}' and found.stat().st_mode&0o777==0o700
+
+@posix
+def test_a_temporary_folder_of_somebody_else_is_refused(monkeypatch, tmp_path):
+    monkeypatch.delenv('PROGROW_CACHE', raising=False); monkeypatch.setenv('HOME', '/')
+    monkeypatch.setattr(files.tempfile, 'tempdir', str(tmp_path))
+    real = os.getuid()
+    (tmp_path/f'progrow-{real+1}').mkdir()
+    monkeypatch.setattr(os, 'getuid', lambda: real+1)
+    with pytest.raises(PermissionError, match='belongs to somebody else: set PROGROW_CACHE'): cache_folder()
+
+@pytest.mark.parametrize('cache', [1, None, ['x'], 1.5])
+def test_what_is_no_cache_folder_is_refused(cache):
+    with pytest.raises(TypeError, match='expected True, False or a folder'): cache_folder(cache)
 
 def test_fingerprints_do_not_change():
     "Caches and runs of earlier days are found by these"

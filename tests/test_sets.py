@@ -1,11 +1,11 @@
 "The sets that come along: drawn faces, letters, digits; and that nothing is loaded which is not drawn"
-import json, subprocess, sys
+import json, os, subprocess, sys, time
 from importlib import resources
 from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 from helpers import noise, picture
-from progrow import data as D, sets as S
+from progrow import data as D, files, sets as S
 from progrow.data import image_pyramid
 from progrow.sets import avatars, digits, glyphs, stacked_digits
 
@@ -91,3 +91,23 @@ def test_a_set_of_ones_own(monkeypatch):
     monkeypatch.setitem(S.builtin_sets, 'mine', lambda resolution=8, n=3: stacked_digits(n, resolution=resolution))
     assert len(image_pyramid('mine', n=5))==5 and image_pyramid('mine', 4).resolution==4
     with pytest.raises(FileNotFoundError, match='stacked_digits, mine'): image_pyramid('yours')
+
+@pytest.mark.parametrize('make', [avatars, glyphs, stacked_digits])
+@pytest.mark.parametrize('kw,says', [(dict(n=0), "n=0, expected a whole number from 1"), (dict(n=1.5), 'n=1.5'), (dict(n='9'), "n='9'"), (dict(n=True), 'n=True'), (dict(n=10**9), 'from 1 to 10000000'),
+                                     (dict(seed=-1), 'seed=-1, expected a whole number from 0'), (dict(seed=2**70), 'seed=1180'), (dict(seed='x'), "seed='x'"), (dict(seed=None), 'seed=None')])
+def test_odd_numbers_are_refused(make, kw, says, cache):
+    with pytest.raises(ValueError, match=says): make(**kw)
+    assert not cache.exists()
+
+@pytest.mark.skipif(sys.platform!='linux', reason='fork')
+def test_processes_that_draw_end_with_a_killed_parent(cache, monkeypatch):
+    code = "from progrow import sets; sets.cores = lambda: 2; sets.glyphs(3000, 32)"
+    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while p.poll() is None and not (made := list(cache.glob('.unfinished*/*.npy'))): time.sleep(.05)
+    time.sleep(.3); p.kill(); p.wait()
+    left, = cache.glob('.unfinished*')
+    until = time.time()+20
+    while files._hold(fd := files._open_to_hold(left), wait=False) is False: # held by those that have inherited it
+        os.close(fd); time.sleep(.1)
+        assert time.time()<until
+    os.close(fd)
