@@ -304,7 +304,8 @@ def set_random_states(
     states:dict # Of `random_states`
 ):
     "Let every generator of random numbers go on from where it stood; GPUs that are no longer there are left out"
-    on_cpu,cuda,numpy,python = random_problem(states) or _states(states)
+    if problem := random_problem(states): raise ValueError(problem)
+    on_cpu,cuda,numpy,python = _states(states)
     torch.set_rng_state(on_cpu)
     for i,o in enumerate(cuda[:torch.cuda.device_count()]): torch.cuda.set_rng_state(o, i)
     np.random.set_state(numpy)
