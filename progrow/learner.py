@@ -25,12 +25,11 @@ from fastai.torch_core import default_device
 from fastcore.basics import noop, patch
 from fastcore.foundation import L
 from .callbacks import AverageGradients, GrowthBar, History, SampleStrip, TickLines, WeightAverage, how_to_show
-from .checkpoint import (load_checkpoint, optimizer_problem, random_problem, random_states, run_problem,
-                                save_checkpoint, save_generator, set_random_states, settings_differ, taking_problem)
+from .checkpoint import (load_checkpoint, random_states, save_checkpoint, save_generator, set_random_states,
+                                settings_differ)
 from .data import ImagePyramid, digest
-from .guards import Checkpoints, FiniteSteps, FitsInMemory, Guard, stop_signals
+from .guards import Checkpoints, FiniteSteps, FitsInMemory, Guard, run_problem, state_problem, stop_signals
 from .losses import Loss
-from .networks import weights_problem
 from .players import Players
 from .precision import Precision, all_finite
 from .processes import Processes, processes
@@ -94,6 +93,10 @@ class ProgressiveLearner(Learner):
     gan_loss = property(lambda self: self.players.loss) # What both want
     precision = property(lambda self: self.players.precision) # See `to_precision`
     processes = property(lambda self: self.players.processes) # Who takes part
+    @property
+    def class_names(self): # Where the images name as many classes as the generator knows; else None
+        names = self.images.label_names or ()
+        return list(names) if len(names)==self.model.generator.num_classes>0 else None
     def to_precision(self, name:str):
         "Compute in another number format from now on; see `Precision`"
         self.players.precision = Precision(name, self.dls.device.type)
@@ -261,11 +264,7 @@ def sample(self:ProgressiveLearner,
 def export(self:ProgressiveLearner, path='generator.pt' # File to write
 )->Path: # The file
     "Save the averaged generator for `load_generator`: up to the largest resolution that is fully faded in"
-    return save_generator(self.model.averaged, path, self.schedule(self.images_seen).full_resolution, _class_names(self))
-
-def _class_names(learn): # Those of the images, where the generator knows as many classes; else None
-    names = learn.images.label_names
-    return list(names) if names and len(names)==learn.model.generator.num_classes else None
+    return save_generator(self.model.averaged, path, self.schedule(self.images_seen).full_resolution, self.class_names)
 
 # %% ../nbs/42_learner.ipynb #34a3a58c
 @patch(as_prop=True)
@@ -305,7 +304,7 @@ def checkpoint(self:ProgressiveLearner)->dict: # Plain values and tensors
     return dict(settings=self.settings, arguments=self.arguments, versions=versions(), images_seen=self.images_seen,
         skipped=self.skipped, extra_callbacks=self.extra_callbacks, callbacks=remembered, model=self.model.state_dict(),
         optimizer=self.opt.state_dict(), loss=self.gan_loss.state_dict(), precision=self.precision.state_dict(),
-        random=random_states(), classes=_class_names(self))
+        random=random_states(), classes=self.class_names)
 
 def versions()->dict:
     "What this was made with"
@@ -328,18 +327,9 @@ def _other_run(saved, learn):
     if problem := run_problem(saved): return problem
     (then,_),(now,_) = _split_settings(saved['settings']),_split_settings(learn.settings)
     differ = settings_differ(then, now)
-    if not differ: return _state_problem(saved, learn)
+    if not differ: return state_problem(saved, learn)
     return ("the checkpoint is of a run with other settings:\n  " + '\n  '.join(differ) +
             "\nMake the learner with the settings of the checkpoint, or start a new run in another folder")
-
-def _state_problem(saved, learn):
-    "What of a checkpoint does not go into this learner, or None; nothing is changed"
-    if not learn.opt: learn.create_opt()
-    if problem := weights_problem(learn.model.state_dict(), saved['model']): return f"the checkpoint is of other networks: {problem}"
-    owners = [(learn.gan_loss, saved['loss']), (learn.precision, saved['precision'])]
-    owners += [(c, saved['callbacks'][c.name]) for c in learn.cbs if c.name in saved['callbacks']]
-    problems = optimizer_problem(saved['optimizer'], learn.opt.opt), random_problem(saved['random'])
-    return next(filter(None, [*problems, *(taking_problem(*o) for o in owners)]), None)
 
 def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")

@@ -17,11 +17,11 @@ from torch import nn
 from fastcore.basics import patch
 from .callbacks import Log, tracker
 from .checkpoint import (averaged_generator, checkpoints, generator_from, load_checkpoint, load_tensors,
-                                run_problem, shipped_file, shipped_generators)
+                                shipped_file, shipped_generators)
 from .cost import memory_per_stage, plan, plan_text, seconds_per_image
 from .data import ImagePyramid, builtin_sets, image_pyramid
 from .files import atomic_write, fingerprint, folder_lock, write_json
-from .guards import Checkpoints, FitsInMemory
+from .guards import Checkpoints, FitsInMemory, only_reads, run_problem
 from .images import show_images
 from .learner import ProgressiveLearner, versions
 from .schedule import GrowthSchedule
@@ -121,22 +121,11 @@ class SavedRun:
         path='this checkpoint' # Where it was found, for messages
     ):
         if problem := run_problem(checkpoint, whole=False): raise ValueError(f"{path}: {problem}")
-        self.checkpoint,self.path,self.arguments = checkpoint,path,_to_read(checkpoint['arguments'])
+        self.checkpoint,self.path,self.arguments = checkpoint,path,only_reads(checkpoint['arguments'])
         self.settings,self.images_seen = (checkpoint[k] for k in ('settings','images_seen'))
-        self.schedule = _schedule_of(self.settings, path)
+        self.schedule = GrowthSchedule(**{k:v for k,v in self.settings['schedule'].items() if k!='name'})
         self.state = self.schedule(self.images_seen) # where it stands, a `GrowthState`
         self.finished = self.images_seen>=self.schedule.total_images # has its schedule come to an end?
-
-def _to_read(arguments):
-    "What a checkpoint says of its pictures: it may name what is read, but no place to write to"
-    if not isinstance(arguments, dict) or not isinstance(arguments.get('images'), str): return None
-    plain = {k:v for k,v in arguments.items() if isinstance(k, str) and isinstance(v, (str,int,float,bool,type(None)))}
-    return {k:v for k,v in plain.items() if k not in ('source','resolution') and (k!='cache' or v is False)}
-
-def _schedule_of(settings, path):
-    try: return GrowthSchedule(**{k:v for k,v in settings['schedule'].items() if k!='name'})
-    except TypeError as e:
-        raise ValueError(f"{path}: its schedule cannot be made again ({e}): it is damaged, or of another version of progrow") from e
 
 # %% ../nbs/43_runs.ipynb #457f58a5
 def open_run(

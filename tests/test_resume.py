@@ -284,7 +284,7 @@ def test_a_checkpoint_names_what_is_read_but_no_place_to_write_to(pictures, tmp_
     assert found.arguments=={'images':str(pictures)} and len(found.pictures())==24
     assert resume_run(tmp_path/'run', device='cpu').images_seen==88 and not (tmp_path/'elsewhere').exists()
 
-@pytest.mark.parametrize('change,says', [(wrong('settings'), 'no settings'), (wrong('settings', 'schedule', 'resolution'), 'schedule cannot be made again'), (wrong('settings', 'schedule', 'wing', value=1), 'schedule cannot be made again'),
+@pytest.mark.parametrize('change,says', [(wrong('settings'), 'no settings'), (wrong('settings', 'schedule', 'resolution'), 'schedule that cannot be made again'), (wrong('settings', 'schedule', 'wing', value=1), 'schedule that cannot be made again'),
                                          (wrong('images_seen', value=-4), 'seen -4 images')])
 def test_a_run_that_cannot_be_opened_says_why(saved, tmp_path, change, says):
     c = torch.load(saved, weights_only=True)
