@@ -28,7 +28,7 @@ from .callbacks import AverageGradients, GrowthBar, History, SampleStrip, TickLi
 from .checkpoint import (load_checkpoint, random_states, save_checkpoint, save_generator, set_random_states,
                                 settings_differ)
 from .data import ImagePyramid, digest
-from .guards import Checkpoints, FiniteSteps, FitsInMemory, Guard, stop_signals
+from .guards import Checkpoints, FiniteSteps, FitsInMemory, Guard, run_problem, state_problem, stop_signals
 from .losses import Loss
 from .players import Players
 from .precision import Precision, all_finite
@@ -93,6 +93,10 @@ class ProgressiveLearner(Learner):
     gan_loss = property(lambda self: self.players.loss) # What both want
     precision = property(lambda self: self.players.precision) # See `to_precision`
     processes = property(lambda self: self.players.processes) # Who takes part
+    @property
+    def class_names(self): # Where the images name as many classes as the generator knows; else None
+        names = self.images.label_names or ()
+        return list(names) if len(names)==self.model.generator.num_classes>0 else None
     def to_precision(self, name:str):
         "Compute in another number format from now on; see `Precision`"
         self.players.precision = Precision(name, self.dls.device.type)
@@ -260,7 +264,7 @@ def sample(self:ProgressiveLearner,
 def export(self:ProgressiveLearner, path='generator.pt' # File to write
 )->Path: # The file
     "Save the averaged generator for `load_generator`: up to the largest resolution that is fully faded in"
-    return save_generator(self.model.averaged, path, self.schedule(self.images_seen).full_resolution)
+    return save_generator(self.model.averaged, path, self.schedule(self.images_seen).full_resolution, self.class_names)
 
 # %% ../nbs/42_learner.ipynb #34a3a58c
 @patch(as_prop=True)
@@ -283,8 +287,6 @@ def _fields_of(x):
     plain = {k:v for k,v in vars(x).items() if k[0]!='_' and isinstance(v, (int,float,str,type(None)))}
     return dict(name=type(x).__name__, **(asdict(x) if is_dataclass(x) else plain))
 
-def _shapes(state): return {k:tuple(v.shape) for k,v in state.items() if isinstance(v, Tensor)}
-
 def _split_settings(settings):
     "What must agree, and what may be changed on the way"
     fixed,schedule = {k:v for k,v in settings.items() if k!='precision'},settings['schedule']
@@ -302,7 +304,7 @@ def checkpoint(self:ProgressiveLearner)->dict: # Plain values and tensors
     return dict(settings=self.settings, arguments=self.arguments, versions=versions(), images_seen=self.images_seen,
         skipped=self.skipped, extra_callbacks=self.extra_callbacks, callbacks=remembered, model=self.model.state_dict(),
         optimizer=self.opt.state_dict(), loss=self.gan_loss.state_dict(), precision=self.precision.state_dict(),
-        random=random_states())
+        random=random_states(), classes=self.class_names)
 
 def versions()->dict:
     "What this was made with"
@@ -322,13 +324,12 @@ def save_checkpoint(self:ProgressiveLearner,
 # %% ../nbs/42_learner.ipynb #fe8a9667
 def _other_run(saved, learn):
     "Why a checkpoint is not of this run, or None"
-    if lacking := {'settings','model','optimizer','callbacks'}-saved.keys():
-        return f"this checkpoint has no {', '.join(sorted(lacking))}: it was not written by learn.save_checkpoint"
+    if problem := run_problem(saved): return problem
     (then,_),(now,_) = _split_settings(saved['settings']),_split_settings(learn.settings)
-    differ = (settings_differ(then, now) or
-              settings_differ(_shapes(saved['model']), _shapes(learn.model.state_dict()))[:5])
-    if differ: return ("the checkpoint is of a run with other settings:\n  " + '\n  '.join(differ) +
-                       "\nMake the learner with the settings of the checkpoint, or start a new run in another folder")
+    differ = settings_differ(then, now)
+    if not differ: return state_problem(saved, learn)
+    return ("the checkpoint is of a run with other settings:\n  " + '\n  '.join(differ) +
+            "\nMake the learner with the settings of the checkpoint, or start a new run in another folder")
 
 def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")
@@ -356,7 +357,6 @@ __all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
 # %% ../nbs/42_learner.ipynb #c068d8b1
 def _restore(saved, learn):
     "Put all that was saved into its place, but for the random states"
-    if not learn.opt: learn.create_opt()
     learn.model.load_state_dict(saved['model'])
     fused = learn.dls.device.type in ('cpu','cuda') # it may be another device
     for g in saved['optimizer']['param_groups']: g['fused'] = fused

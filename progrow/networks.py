@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['resolutions', 'feature_maps', 'GrowingNetwork', 'GeneratorStart', 'GeneratorBlock', 'GrowingGenerator', 'Generator',
            'channel_noise', 'DiscriminatorBlock', 'DiscriminatorEnd', 'GrowingDiscriminator', 'Discriminator',
-           'network_problem']
+           'network_problem', 'weights_problem']
 
 # %% ../nbs/24_networks.ipynb #d3da1e66
 from functools import partial
@@ -329,6 +329,44 @@ def network_problem(
     needs = ('mapping','synthesis','truncate') if 'styled' in known and net.styled else ()
     if 'tells_classes' in known and net.tells_classes: needs = 'scores_and_logits',
     if lacks := [o for o in needs if o not in known]: return f"the {name} says that it can, but has no {', '.join(lacks)}"
+    return _config_problem(net, name, again='styled' in known)
+
+# %% ../nbs/24_networks.ipynb #ab0c7de2
+def weights_problem(
+    needed:dict, # `state_dict()` of a network
+    weights:dict # That are to go into it
+)->str|None: # What does not fit; None if they can be loaded
+    "Compare the names, shapes and kinds of weights"
+    for k in [*needed, *(k for k in weights if k not in needed)]:
+        if k not in weights: return f"the weights {k} are missing"
+        if k not in needed: return f"the weights {str(k)[:80]!r} are more than it has"
+        a,b = (o[k] for o in (weights, needed))
+        if not isinstance(b, Tensor): continue
+        if not isinstance(a, Tensor): return f"the weights {k} are a {type(a).__name__}"
+        if a.shape!=b.shape: return f"the weights {k} are {tuple(a.shape)}, and should be {tuple(b.shape)}"
+        if (a.is_floating_point(), a.is_complex())!=(b.is_floating_point(), b.is_complex()): return f"the weights {k} are {a.dtype}"
+
+def _is_plain(x):
+    if isinstance(x, (list,tuple)): return all(map(_is_plain, x))
+    if isinstance(x, dict): return _is_plain([*x, *x.values()])
+    return type(x) in (int, float, bool, str, type(None))
+
+def _config_problem(net, name, again):
+    "Why a network cannot be saved or, if it is to be made `again`, not be read; or None"
+    if not isinstance(net.config, dict): return f"the config of the {name} is no dict: give it all arguments by name"
+    if odd := [k for k,v in net.config.items() if not _is_plain([k, v])]:
+        return f"{odd[0]!r} in the config of the {name} is no number, string or list of them, and cannot be saved"
+    if not again: return None
+    try: problem = weights_problem(_made_again(net).state_dict(), net.state_dict())
+    except Exception as e: problem = e # the class may be anybody's
+    if problem: return (f"{name}(**config) does not make this {name} again, so it could be trained and saved, but not read: "
+                        f"{problem}. Its config must hold all arguments of its class by name, and its weights must be made there")
+
+def _made_again(net):
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device('meta'): return type(net)(**net.config)
+        except RuntimeError: return type(net)(**net.config) # it looks at its numbers, and `meta` has none
 
 # %% ../nbs/24_networks.ipynb #4509f754
 # What users import. The other names on this page are for our own modules, and may change.

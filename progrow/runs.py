@@ -21,7 +21,7 @@ from .checkpoint import (averaged_generator, checkpoints, generator_from, load_c
 from .cost import memory_per_stage, plan, plan_text, seconds_per_image
 from .data import ImagePyramid, builtin_sets, image_pyramid
 from .files import atomic_write, fingerprint, folder_lock, write_json
-from .guards import Checkpoints, FitsInMemory
+from .guards import Checkpoints, FitsInMemory, only_reads, run_problem
 from .images import show_images
 from .learner import ProgressiveLearner, versions
 from .schedule import GrowthSchedule
@@ -120,10 +120,10 @@ class SavedRun:
         checkpoint:dict, # Of `load_checkpoint`
         path='this checkpoint' # Where it was found, for messages
     ):
-        self.checkpoint,self.path = checkpoint,path
-        self.settings,self.arguments,self.images_seen = (checkpoint[k] for k in ('settings','arguments','images_seen'))
-        fields = {k:v for k,v in self.settings['schedule'].items() if k!='name'}
-        self.schedule = GrowthSchedule(**fields)
+        if problem := run_problem(checkpoint, whole=False): raise ValueError(f"{path}: {problem}")
+        self.checkpoint,self.path,self.arguments = checkpoint,path,only_reads(checkpoint['arguments'])
+        self.settings,self.images_seen = (checkpoint[k] for k in ('settings','images_seen'))
+        self.schedule = GrowthSchedule(**{k:v for k,v in self.settings['schedule'].items() if k!='name'})
         self.state = self.schedule(self.images_seen) # where it stands, a `GrowthState`
         self.finished = self.images_seen>=self.schedule.total_images # has its schedule come to an end?
 

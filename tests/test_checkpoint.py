@@ -1,10 +1,11 @@
 "Files: whole or not there, whatever happens to the process, the disk or the bytes"
-import errno, json, os, pickle, random, signal, subprocess, sys, warnings
+import errno, json, os, pickle, random, signal, subprocess, sys, time, warnings
 from collections import OrderedDict
 from pathlib import Path
 import numpy as np, pytest, torch
 from helpers import same
-from progrow.checkpoint import (atomic_write, checkpoints, folder_lock, load_checkpoint, load_generator, load_tensors, random_states, save_checkpoint, save_generator,
+import progrow.checkpoint
+from progrow.checkpoint import (atomic_write, checkpoints, folder_lock, load_checkpoint, load_generator, load_tensors, random_problem, random_states, save_checkpoint, save_generator,
                                 save_tensors, set_random_states, settings_differ)
 from progrow.networks import Discriminator, Generator
 from progrow.style import StyleGenerator
@@ -209,6 +210,28 @@ def test_a_block_of_zeros_is_refused(tmp_path): # a file whose name reached the 
     path.write_bytes(b); refused(path)
     path.write_bytes(bytes(len(b))); refused(path)
 
+def changed(path, **changes):
+    "A file with a right directory and right checksums, but other content than was written"
+    torch.save({**torch.load(path, weights_only=True), **changes}, path)
+    return path
+
+def test_tensors_that_are_not_those_that_were_written_are_refused(tmp_path):
+    w = dict(a=torch.arange(6.), b=torch.zeros(6, dtype=torch.int32), c=torch.tensor(1.))
+    for other in (dict(w, a=w['b'], b=w['a']), dict(w, a=w['a'].view(2, 3)), dict(w, b=w['b'].float()), dict(w, c=torch.tensor(2.)), dict(a=w['a'], b=w['b']), dict(w, d=torch.ones(2)), dict(a=w['a'], b=w['b'], d=w['c'])):
+        refused(changed(save_tensors(tmp_path/'a.pt', 'test', 1, w=w), w=other), 'has other tensors than were written')
+    assert load_tensors(changed(tmp_path/'a.pt', w=w, note='mine'), 'test', 1)['note']=='mine'
+
+def test_a_file_from_before_there_was_a_digest_is_read(tmp_path):
+    held = torch.load(save_tensors(tmp_path/'a.pt', 'test', 1, w=torch.ones(3)), weights_only=True)
+    assert len(held.pop('digest'))==32
+    torch.save(held, tmp_path/'old.pt')
+    assert same(load_tensors(tmp_path/'old.pt', 'test', 1), load_tensors(tmp_path/'a.pt', 'test', 1))
+    torch.save({**held, 'digest':7}, tmp_path/'a.pt'); refused(tmp_path/'a.pt', 'has other tensors')
+
+@pytest.mark.parametrize('bad', (torch.ones(2).to_sparse(), torch.zeros(2, dtype=torch.uint16), torch.zeros(2, dtype=torch.float8_e4m3fn)), ids=lambda o: str(o.dtype))
+def test_tensors_of_kinds_that_could_not_be_read_are_refused_when_they_are_saved(tmp_path, bad):
+    with pytest.raises(ValueError, match='w is of type torch'): save_tensors(tmp_path/'a.pt', 'test', 1, w=bad)
+
 def test_foreign_files_are_refused(tmp_path):
     import zipfile
     path = tmp_path/'a.pt'
@@ -223,7 +246,7 @@ def test_foreign_files_are_refused(tmp_path):
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
 def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({'format':'test', 'version':1, 'x':Bomb()}, 'a.pt'); refused(Path('a.pt'), 'UnpicklingError')
+    torch.save({'format':'test', 'version':1, 'x':Bomb()}, 'a.pt'); refused(Path('a.pt'), "it asks for 'posix mkdir'")
     Path('b.pt').write_bytes(pickle.dumps(Bomb())); refused(Path('b.pt'))
     torch.save({'x':Bomb()}, 'c.pt', _use_new_zipfile_serialization=False); refused(Path('c.pt'))
     save_checkpoint('run', 3, {}); os.replace('a.pt', 'run/checkpoint-000000005.pt')
@@ -237,15 +260,15 @@ def test_newer_and_missing_files_say_so(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 def test_a_missing_device_is_not_called_a_damaged_file(tmp_path):
-    path = save_tensors(tmp_path/'a.pt', 'test', 1, w=torch.ones(2))
-    with pytest.raises(Exception, match='(?i)cuda|nvidia') as e: load_tensors(path, 'test', 1, device='cuda')
+    path = save_generator(Generator(4, latent_dim=6, fmap_max=8), tmp_path/'g.pt')
+    with pytest.raises(Exception, match='(?i)cuda|nvidia') as e: load_generator(path, device='cuda')
     assert 'damaged' not in str(e.value)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_tensors_of_a_gpu_come_back_on_the_cpu_or_where_they_are_wanted(tmp_path):
+def test_tensors_of_a_gpu_come_back_on_the_cpu(tmp_path):
     w = torch.arange(5., device='cuda')
     path = save_tensors(tmp_path/'a.pt', 'test', 1, w=w)
-    assert same(load_tensors(path, 'test', 1)['w'], w.cpu()) and load_tensors(path, 'test', 1, device='cuda')['w'].is_cuda
+    assert same(load_tensors(path, 'test', 1)['w'], w.cpu())
     states = random_states()
     a = torch.randn(3, device='cuda')
     save_checkpoint(tmp_path, 1, {'states':states})
@@ -295,14 +318,37 @@ def test_keep_nothing_is_refused_before_anything_is_written(tmp_path, keep):
     with pytest.raises(ValueError, match=f'keep must be 1 or more, got {keep}'): save(tmp_path/'run', 1, keep=keep)
     assert not (tmp_path/'run').exists()
 
-def test_a_failed_save_removes_no_older_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize('number', (errno.EIO, errno.EFBIG))
+def test_a_failed_save_removes_no_older_one(tmp_path, monkeypatch, number):
     save(tmp_path, 1, 2, 3)
-    def full(obj, path): raise OSError(errno.ENOSPC, 'No space left on device')
-    monkeypatch.setattr(torch, 'save', full)
-    with pytest.raises(OSError, match='No space left.*as it was'): save(tmp_path, 4)
+    def broken(obj, path): raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(torch, 'save', broken)
+    with pytest.raises(OSError, match='as it was'): save(tmp_path, 4)
     with pytest.raises(OSError): save(tmp_path, 3) # the same name
     monkeypatch.undo()
     assert there(tmp_path)==[3, 2, 1] and load_checkpoint(tmp_path)['w'][0]==3
+
+def crowded(folder, room, monkeypatch):
+    "A disk with room for so many checkpoints"
+    save = torch.save
+    def full(obj, path):
+        if len(list(folder.glob('*.pt')))>=room: Path(path).write_bytes(b'PK half'); raise OSError(errno.ENOSPC, 'No space left on device')
+        save(obj, path)
+    monkeypatch.setattr(torch, 'save', full)
+
+def test_on_a_full_disk_the_oldest_makes_room(tmp_path, monkeypatch):
+    save(tmp_path, 1, 2, 3)
+    crowded(tmp_path, 3, monkeypatch)
+    with pytest.warns(UserWarning, match='the disk is full: checkpoint-000000001.pt makes room for checkpoint-000000004.pt'): save(tmp_path, 4)
+    assert there(tmp_path)==[4, 3, 2] and load_checkpoint(tmp_path)['w'][0]==4 and len(os.listdir(tmp_path))==3
+
+def test_on_a_full_disk_the_newest_good_one_stays(tmp_path, monkeypatch):
+    save(tmp_path, 1, 2, 3); damage(tmp_path/'checkpoint-000000003.pt')
+    crowded(tmp_path, 0, monkeypatch)
+    with pytest.warns(UserWarning, match='makes room'), pytest.raises(OSError, match='No space left.*as it was'): save(tmp_path, 4)
+    assert there(tmp_path)==[3, 2] and not list(tmp_path.glob('*.part')) # the third is damaged, so the second is not touched
+    with pytest.raises(OSError, match='No space left'): save(tmp_path, 4)
+    with pytest.warns(UserWarning, match='passing over'): assert load_checkpoint(tmp_path)['w'][0]==2
 
 def test_the_newest_good_one_is_taken(tmp_path):
     save(tmp_path, 1, 2, 3)
@@ -317,6 +363,21 @@ def test_the_newest_good_one_is_taken(tmp_path):
     assert len(said)==2
     damage(tmp_path/'checkpoint-000000001.pt')
     with pytest.warns(UserWarning), pytest.raises(ValueError, match='none of the 3 checkpoints'): load_checkpoint(tmp_path)
+
+@posix
+def test_a_dead_link_and_a_folder_are_passed_over(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path/'checkpoint-000000003.pt').mkdir()
+    (tmp_path/'checkpoint-000000004.pt').symlink_to('gone.pt')
+    with pytest.warns(UserWarning, match='passing over a checkpoint: there is no file') as said: assert load_checkpoint(tmp_path)['images_seen']==1
+    assert len(said)==2
+    save(tmp_path, 5, keep=1) # and are no reason not to save
+    assert there(tmp_path)==[5, 3]
+
+def test_a_checkpoint_that_lacks_its_count_is_passed_over(tmp_path):
+    save(tmp_path, 1)
+    save_tensors(tmp_path/'checkpoint-000000002.pt', 'progrow-checkpoint', 1, w=torch.ones(2))
+    with pytest.warns(UserWarning, match='checkpoint-000000002.pt has no images_seen'): assert load_checkpoint(tmp_path)['images_seen']==1
 
 def test_no_checkpoint_at_all(tmp_path):
     assert checkpoints(tmp_path)==[] and checkpoints(tmp_path/'none')==[]
@@ -347,6 +408,15 @@ def test_states_of_gpus_that_are_gone_are_left_out():
     states = {**random_states(), 'cuda':[torch.zeros(16, dtype=torch.uint8)]*3}
     a = draws()
     set_random_states(states); assert draws()==a
+
+@pytest.mark.parametrize('change', [dict(torch=torch.zeros(3)), dict(numpy={}), dict(python=dict(version=3, state=torch.zeros(5, dtype=torch.int64), gauss=None)), dict(cuda=[1])], ids=lambda o: next(iter(o)))
+def test_states_that_cannot_be_taken_up_change_nothing(change):
+    states = random_states()
+    assert random_problem(states) is None
+    bad = {**states, **change}
+    assert 'damaged' in random_problem(bad)
+    with pytest.raises(ValueError, match='random states cannot be taken up'): set_random_states(bad)
+    assert same(random_states(), states)
 
 def test_settings_are_compared_line_by_line():
     a = dict(lr=.001, seed=3, schedule=dict(batch_size={4:16, 8:8}, kimg=600), loss='lsgan', labels=None)
@@ -388,4 +458,67 @@ def test_a_style_generator_comes_back_and_draws_the_same(tmp_path, config):
 def test_network_class():
     from progrow.checkpoint import generator_networks, network_class
     assert network_class('Generator', generator_networks) is Generator and network_class('StyleGenerator', generator_networks) is StyleGenerator
-    with pytest.raises(ValueError, match='this run holds a Dream, this progrow knows Generator, StyleGenerator: upgrade'): network_class('Dream', generator_networks, 'this run')
+    with pytest.raises(ValueError, match='this run holds a Dream, this progrow knows Generator, StyleGenerator. A network of your own: give its class.*upgrade progrow'): network_class('Dream', generator_networks, 'this run')
+
+# --- generators that do not fit
+
+def held(tmp_path, G=None, **changes):
+    "A generator file with changes, but no digest that tells"
+    f = torch.load(save_generator(G or StyleGenerator(8, latent_dim=6, fmap_max=8), tmp_path/'g.pt'), weights_only=True)
+    f.pop('digest')
+    for k,v in changes.items(): f = {o:x for o,x in f.items() if o!=k} if v is None else {**f, k:{**f[k], **v} if isinstance(v, dict) else v}
+    torch.save(f, tmp_path/'g.pt')
+    return tmp_path/'g.pt'
+
+@pytest.mark.parametrize('k', ('network','config','resolution','weights'))
+def test_a_generator_that_lacks_a_key_says_which(tmp_path, k):
+    with pytest.raises(ValueError, match=f'g.pt has no {k}: it is damaged'): load_generator(held(tmp_path, **{k:None}))
+
+@pytest.mark.parametrize('config,says', [
+    (dict(fmap_base=2**40), 'fmap_base is out of range'), (dict(mapping_layers=10**8), 'has 100000000 layers, but'), (dict(resolution=2**17), 'weights .* (are missing|should be)'),
+    (dict(latent_dim=2**30), 'should be'), (dict(num_classes=2**30), 'missing'), (dict(resolution=-8), 'out of range'), (dict(resolution=9), 'power of two'), (dict(resolution='8'), 'resolution is a str'),
+    (dict(noise=1), 'noise is a int'), (dict(latent_dim=1.5), 'latent_dim is a float'), (dict(latent_dim=True), 'latent_dim is a bool'), (dict(mixing=7), 'mixing is a probability'), (dict(w_dim=[1]), 'w_dim is a list'),
+    (dict(wings=2), "setting 'wings', which is new: upgrade progrow")], ids=str)
+def test_settings_that_do_not_fit_the_weights_are_refused_before_anything_is_built(tmp_path, monkeypatch, config, says):
+    path,build,begun = held(tmp_path, config=config),progrow.checkpoint._built,time.perf_counter()
+    def watched(make, config, weights, device='cpu'): assert device=='meta'; return build(make, config, weights, device)
+    monkeypatch.setattr(progrow.checkpoint, '_built', watched)
+    with pytest.raises(ValueError, match=f'g.pt does not fit a StyleGenerator: .*{says}'): load_generator(path)
+    assert time.perf_counter()-begun<5
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    G = Generator(8, latent_dim=6, fmap_max=8)
+    w = G.state_dict()
+    for weights,says in [({k:v for k,v in w.items() if k!='to_rgb.4.bias'}, 'the weights to_rgb.4.bias are missing'), ({**w, 'wing':torch.ones(3)}, "'wing' are more than it has"),
+                         ({**w, 'to_rgb.4.bias':torch.zeros(2)}, r'to_rgb.4.bias are \(2,\), and should be \(3,\)'), ({**w, 'to_rgb.4.bias':'x'}, 'are a str'), ({**w, 'to_rgb.4.bias':torch.zeros(3, dtype=torch.int64)}, 'are torch.int64')]:
+        path = held(tmp_path, G); f = torch.load(path, weights_only=True); torch.save({**f, 'weights':weights}, path)
+        with pytest.raises(ValueError, match=f'g.pt does not fit a Generator: .*{says}'): load_generator(path)
+    for resolution in (6, 16, -4):
+        with pytest.raises(ValueError, match=f'draws at no {resolution} pixels'): load_generator(held(tmp_path, G, resolution=resolution))
+
+# --- classes, and networks of one's own
+
+def test_names_of_classes_travel_with_the_generator(tmp_path):
+    G = Generator(4, latent_dim=6, fmap_max=8, num_classes=2)
+    assert load_generator(save_generator(G, tmp_path/'g.pt', classes=('cats','x'*999))).classes==['cats','x'*255]
+    assert load_generator(save_generator(G, tmp_path/'g.pt')).classes is None
+    with pytest.raises(ValueError, match='2 classes, but names for 3'): save_generator(G, tmp_path/'g.pt', classes='abc')
+    for bad in (['a'], [1,2], 'ab', ['a','x'*256]):
+        with pytest.raises(ValueError, match='g.pt does not fit a Generator: .*class'): load_generator(held(tmp_path, G, classes=bad))
+
+class Pale(Generator):
+    "A network of one's own, with a setting of its own"
+    def __init__(self, resolution, shade=.5, **sizes):
+        super().__init__(resolution, **sizes)
+        self.shade,self.config = shade,{**self.config, 'shade':shade}
+    def forward(self, *args, **kwargs): return super().forward(*args, **kwargs)*self.shade
+
+def test_a_network_of_ones_own_is_read_with_its_class(tmp_path):
+    G,z = Pale(8, .3, latent_dim=6, fmap_max=8),torch.randn(2, 6)
+    path = save_generator(G, tmp_path/'g.pt')
+    with pytest.raises(ValueError, match=r'g.pt holds a Pale.*give its class, load_generator\(path, network=Pale\)'): load_generator(path)
+    for network in (Pale, lambda **config: Pale(**config)):
+        H = load_generator(path, network=network)
+        assert type(H) is Pale and torch.equal(H(z), G(z)) and not H.training
+    with pytest.raises(ValueError, match="does not fit a Pale: it cannot be made .*'shade'"): load_generator(path, network=Generator)
+    with pytest.raises(ValueError, match='does not fit a Pale: .*missing'): load_generator(path, network=lambda **config: torch.nn.Linear(2, 2))

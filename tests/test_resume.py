@@ -1,5 +1,5 @@
 "A run that is stopped, killed, damaged or asked for too much: it goes on to the same weights, or says what is wrong."
-import json, math, os, signal, time, warnings
+import json, math, os, shutil, signal, time, warnings
 import numpy as np, pytest, torch
 from fastai.callback.core import Callback
 from forks import Forks
@@ -11,6 +11,7 @@ from progrow.data import image_pyramid
 from progrow.guards import Checkpoints, FitsInMemory, Guard
 from progrow.losses import LSGAN, NonSaturating, WGANGP
 from progrow.networks import Discriminator, Generator
+from progrow.runs import open_run
 from progrow.schedule import GrowthSchedule
 from progrow.sampling import sample_images
 from progrow.train import fit_progressive, progressive_learner, resume_run
@@ -245,6 +246,72 @@ def test_weights_of_other_shapes_are_refused_before_anything_is_loaded(saved):
     before = state(learn)
     with pytest.raises(ValueError, match=r'generator\.to_rgb\.4\.weight'): learn.resume(saved)
     assert not differs(before, state(learn))
+
+def wrong(*path, value=None):
+    "Change a checkpoint: something else stands there, or nothing; the digest is gone"
+    def change(c):
+        c.pop('digest')
+        *way,last = path
+        for k in way: c = c[k]
+        if value is None: del c[last]
+        else: c[last] = value
+    return change
+
+@pytest.mark.parametrize('change,says', [
+    *[(wrong(k), f'this checkpoint has no {k}') for k in ('settings','arguments','skipped','extra_callbacks','callbacks','model','optimizer','loss','precision','random')],
+    (wrong('settings', 'schedule'), 'no settings.schedule'), (wrong('settings', 'generator', 'network'), 'no settings.generator.network'), (wrong('settings', 'precision'), 'no settings.precision'),
+    (wrong('settings', 'seed', value=torch.ones(3)), 'tensors among its settings'), (wrong('skipped', value='x'), 'a str as skipped, not a int'), (wrong('extra_callbacks', value=[{}]), 'callbacks without a name'),
+    (wrong('model', '_extra_state', value={'images_seen':7, 'phase':None}), 'in two ways'), (wrong('model', 'generator.to_rgb.4.bias'), 'to_rgb.4.bias are missing'),
+    (wrong('model', 'wing', value=torch.ones(2)), "'wing' are more"), (wrong('model', 'discriminator.from_rgb.4.bias', value='x'), 'are a str'),
+    (wrong('optimizer', 'state', 0, 'exp_avg', value=torch.ones(2)), 'exp_avg'), (wrong('optimizer', 'state', 0, 'step'), 'no optimizer.0.step'), (wrong('optimizer', 'state', 99, value={}), 'more weights'),
+    (wrong('optimizer', 'param_groups', 0, 'params', value=[1]), 'of other weights'), (wrong('optimizer', 'param_groups', 0), 'of other weights'), (wrong('optimizer', 'param_groups', 0, 'lr', value='x'), 'of other weights'),
+    (wrong('loss', 'wing', value=1), 'WGANGP cannot take up'), (wrong('callbacks', 'history', value=[1]), 'History cannot take up'), (wrong('callbacks', 'sample_strip', value={'x':1}), 'SampleStrip cannot take up'),
+    (wrong('random', 'torch', value=torch.zeros(3)), 'random states'), (wrong('random', 'python'), 'random states')])
+def test_a_checkpoint_that_lacks_something_is_refused_before_anything_changes(saved, tmp_path, change, says):
+    c = torch.load(saved, weights_only=True)
+    change(c)
+    torch.save(c, tmp_path/saved.name)
+    learn = fit(tiny(schedule=brief), 2)
+    before,rng = state(learn),torch.get_rng_state()
+    with pytest.raises(ValueError, match=says): learn.resume(tmp_path/saved.name)
+    assert not differs(before, state(learn)) and torch.equal(rng, torch.get_rng_state())
+
+def test_a_checkpoint_names_what_is_read_but_no_place_to_write_to(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv('PROGROW_CACHE', str(tmp_path/'cache'))
+    with pytest.raises(PowerCut): fit_progressive(pictures, path=tmp_path/'run', minutes=0, cbs=cut(3), cache=str(tmp_path/'elsewhere'), **quick)
+    shutil.rmtree(tmp_path/'elsewhere')
+    found = open_run(tmp_path/'run')
+    assert found.arguments=={'images':str(pictures)} and len(found.pictures())==24
+    assert resume_run(tmp_path/'run', device='cpu').images_seen==88 and not (tmp_path/'elsewhere').exists()
+
+@pytest.mark.parametrize('change,says', [(wrong('settings'), 'no settings'), (wrong('settings', 'schedule', 'resolution'), 'schedule that cannot be made again'), (wrong('settings', 'schedule', 'wing', value=1), 'schedule that cannot be made again'),
+                                         (wrong('images_seen', value=-4), 'seen -4 images')])
+def test_a_run_that_cannot_be_opened_says_why(saved, tmp_path, change, says):
+    c = torch.load(saved, weights_only=True)
+    change(c)
+    torch.save(c, tmp_path/saved.name)
+    with pytest.raises(ValueError, match=says): open_run(tmp_path/saved.name)
+
+def test_names_of_classes_travel_with_a_run(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv('PROGROW_CACHE', str(tmp_path/'cache'))
+    learn = fit_progressive(pictures, labels='folders', conditional=True, path=tmp_path/'run', **quick)
+    assert load_generator(tmp_path/'run'/'generator.pt').classes==['a','b']==open_run(tmp_path/'run').generator().classes
+    assert load_generator(tiny(schedule=brief).export(tmp_path/'g.pt')).classes is None
+
+class Quiet(Generator):
+    "It keeps no config of its own argument"
+    def __init__(self, resolution, volume, **sizes): super().__init__(resolution, **sizes); self.volume = volume
+
+def test_networks_that_could_not_be_read_are_refused_before_the_first_step():
+    G = Quiet(8, 3, latent_dim=6, fmap_max=8)
+    with pytest.raises(ValueError, match=r'Quiet\(\*\*config\) does not make this Quiet again.*all arguments of its class by name'): tiny(noise(resolution=8), brief, generator=G)
+    del G.config
+    with pytest.raises(ValueError, match='the Quiet has no config'): tiny(noise(resolution=8), brief, generator=G)
+    G.config = dict(resolution=8, volume=np.float64(3), latent_dim=6, fmap_max=8)
+    with pytest.raises(ValueError, match="'volume' in the config of the Quiet is no number"): tiny(noise(resolution=8), brief, generator=G)
+    G.config['volume'] = 3
+    G.config.update(image_channels=3, fmap_base=8192, num_classes=0)
+    assert tiny(noise(resolution=8), brief, generator=G).model.generator is G
 
 def test_another_precision_may_go_on(saved, tmp_path):
     learn = fit(tiny(schedule=brief, precision='bf16').resume(saved))

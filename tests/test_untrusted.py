@@ -1,8 +1,9 @@
 "Files from strangers: what they hold is looked at before anything opens it."
-import io, os, zipfile
+import copy, io, os, pickle, random, re, time, zipfile
 import pytest, torch
 from PIL import Image
-from progrow.checkpoint import load_tensors, save_tensors
+from progrow.checkpoint import load_generator, load_tensors, save_generator, save_tensors
+from progrow.networks import Generator
 from progrow.sources import open_source
 
 @pytest.fixture
@@ -52,6 +53,83 @@ def test_every_bit_of_the_directory_counts(good):
         try: found = load_tensors(path, 'demo', 1)
         except ValueError: continue
         assert torch.equal(found['w'], torch.arange(300.)) and found['name']=='x'
+
+def contents(good, change):
+    "The same archive, with another pickle"
+    return rewritten(good, lambda i,d: [(i, change(d) if i.filename.endswith('data.pkl') else d)])
+
+def quickly(path):
+    begun = time.perf_counter()
+    refused(path)
+    assert time.perf_counter()-begun<2
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+def test_a_directory_that_lists_one_record_often_is_not_inflated(tmp_path, monkeypatch):
+    "3000 names for one record of 4 MB; under one name, and under many"
+    monkeypatch.setattr(zipfile.ZipFile, 'testzip', lambda self: pytest.fail('it was read'))
+    for name in ('a/data/0', 'a/data/{}'):
+        with zipfile.ZipFile(tmp_path/'a.pt', 'w') as z:
+            z.writestr('a/data.pkl', b'.'); z.writestr('a/data/0', bytes(2**22))
+            first = z.infolist()[-1]
+            for k in range(1, 3000):
+                more = copy.copy(first); more.filename = more.orig_filename = name.format(k)
+                z.filelist.append(more)
+        quickly(tmp_path/'a.pt')
+
+def twice(n):
+    "A key that is a tuple of twice itself, n times over"
+    p,k = b'\x80\x02}K\x01\x85q\x00',0
+    for _ in range(n): p += b'h%c\x86q%c' % (k, k+1); k += 1
+    return p+b'K\x01s.'
+
+@pytest.mark.parametrize('pickled,says', [
+    (pickle.dumps(bytearray(4), 2), 'bytearray'), (b'\x80\x02cbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R.', "'builtins bytearray'"),
+    (b'\x80\x02ctorch\nFloatTensor\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R.', "'torch FloatTensor'"), (twice(60), 'holds a value twice'),
+    (b'\x80\x02}'+b'('*1+b'K\x01'+b'\x85'*100_000+b'K\x01u.', 'nested too deeply'), (b'\x80\x02'+b']'*200+b'a'*199+b'.', 'nested too deeply'),
+    (b'\x80\x02]q\x00h\x00a.', 'holds a value twice'), (b'\x80\x02K\x07Q.', 'AssertionError'), (b'\x80\x02(.', '[A-Z]'), (b'', '[A-Z]')], ids=lambda o: str(o)[:12])
+def test_contents_that_ask_for_more_than_tensors_are_refused(good, pickled, says):
+    path = contents(good, lambda d: pickled)
+    quickly(path)
+    with pytest.raises(ValueError, match=says): load_tensors(path, 'demo', 1)
+
+def test_contents_of_any_size_are_refused(good): quickly(contents(good, lambda d: d[:-1]+b'N0'*2**23+b'.'))
+
+@pytest.mark.parametrize('w', (torch.ones(1).expand(10**9), torch.ones(2).as_strided((10**9,), (0,))), ids=('expanded','strided'))
+def test_a_tensor_larger_than_its_numbers_is_refused(tmp_path, w):
+    torch.save(dict(format='demo', version=1, w=w), tmp_path/'a.pt')
+    with pytest.raises(ValueError, match='a.pt has a tensor larger than its numbers'): load_tensors(tmp_path/'a.pt', 'demo', 1)
+
+def test_the_same_numbers_over_and_over_are_refused(tmp_path):
+    x = torch.arange(10_000.)
+    torch.save(dict(format='demo', version=1, w=[x.view(100, 100) for _ in range(100)]), tmp_path/'a.pt')
+    with pytest.raises(ValueError, match='ten times over'): load_tensors(tmp_path/'a.pt', 'demo', 1)
+    tied = save_tensors(tmp_path/'b.pt', 'demo', 1, w=[x, x])
+    assert len(load_tensors(tied, 'demo', 1)['w'])==2
+
+@pytest.mark.skipif(os.name!='posix', reason='needs FIFOs')
+def test_what_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path/'a.pt'); (tmp_path/'b.pt').symlink_to('/dev/zero')
+    for name in ('a.pt','b.pt'):
+        with pytest.raises(FileNotFoundError, match='there is no file'): load_tensors(tmp_path/name, 'demo', 1)
+
+def test_mutations_of_a_generator_give_a_sentence_or_the_same_generator(tmp_path):
+    "Bits, cuts, swaps and edited contents, with right checksums"
+    G,rng = Generator(4, latent_dim=4, fmap_max=4),random.Random(0)
+    path = save_generator(G, tmp_path/'g.pt')
+    whole,w = path.read_bytes(),G.state_dict()
+    for k in range(300):
+        b = bytearray(whole)
+        for _ in range(rng.randint(1, 3)): b[rng.randrange(len(b))] ^= 1<<rng.randrange(8)
+        if k%3==0: del b[rng.randrange(len(b)):]
+        path.write_bytes(b)
+        if k%3==1:
+            def edited(d):
+                d = bytearray(d); i = rng.randrange(len(d)); d[i:i+rng.randint(0, 2)] = rng.randbytes(rng.randint(0, 2)); return bytes(d)
+            path.write_bytes(whole); path = contents(path, edited)
+        try: found = load_generator(path)
+        except ValueError as e: assert re.search(r'\.pt (is|has|holds|does|draws).*: ', str(e)), e; continue
+        finally: path = tmp_path/'g.pt'
+        assert all(torch.equal(v, w[n]) for n,v in found.state_dict().items())
 
 def eps(path):
     "A picture that Pillow would hand to another program"
