@@ -306,7 +306,8 @@ def extended(self:GrowthSchedule,
         raise ValueError(f"total_kimg={total_kimg} is less than the {done:g} that it has: take more, or leave it out")
     if r==self.resolution: return replace(self, total_kimg=self.total_kimg if total_kimg is None else total_kimg)
     _check_resolution('resolution', r)
-    if r<self.resolution: raise ValueError(f"resolution={r} is smaller than the {self.resolution} that it has: take a larger one")
+    if r<self.resolution:
+        raise ValueError(f"resolution={r} is smaller than the {self.resolution} that it has: take a larger one")
     return replace(self, resolution=r, stabilize_kimg=self._with_what_was_added(), total_kimg=total_kimg)
 
 @patch
@@ -314,4 +315,5 @@ def _with_what_was_added(self:GrowthSchedule):
     "`stabilize_kimg`, in which the last resolution has the images that `total_kimg` has added to it"
     (phase,r,start,end),table = self.phases[-1],self.stabilize_kimg
     if phase=='fade' or r<self.resolution or end-start<=self._length(phase, r): return table
-    return {**(table if isinstance(table, dict) else {self.start_resolution:table}), r:(end-start)/1000, 2*r:value_at(table, 2*r)}
+    table = table if isinstance(table, dict) else {self.start_resolution:table}
+    return {**table, r:(end-start)/1000, 2*r:value_at(table, 2*r)}
