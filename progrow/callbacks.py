@@ -21,13 +21,19 @@ from .cost import seconds_per_image
 from .files import moved
 from .images import enlarge, show_images
 
+# %% ../nbs/40_callbacks.ipynb #trn40i01
+from array import array
+from bisect import bisect_right
+from progrow.files import atomic_write
+
 # %% ../nbs/40_callbacks.ipynb #c7c72e79
 def average_decay(
     batch_size:int, # Images of the batch
     half_life_kimg:float=10. # Thousands of images after which a weight counts half
 )->float: # β, the share that the average keeps
     "Decay of the running average for one batch (StyleGAN's official code; ProGAN: 0.999 for every batch)"
-    if half_life_kimg<0: raise ValueError(f"half_life_kimg must be 0 (no average) or more, got {half_life_kimg}")
+    if not 0<=half_life_kimg<float('inf'):
+        raise ValueError(f"half_life_kimg must be 0 (no average) or more, got {half_life_kimg}")
     return 0.5**(batch_size/(1000*half_life_kimg)) if half_life_kimg else 0.
 
 # %% ../nbs/40_callbacks.ipynb #d760396d
@@ -62,25 +68,51 @@ class History(Callback):
     "Keep both losses of every step, against the images seen"
     order = 55
     columns = ('images','resolution','critic_loss','generator_loss')
-    def __init__(self): self.rows,self.new = [],[] # of `columns`; those of this tick, still on the device
+    def __init__(self): self.rows = []
+    def before_train(self): self.first = self.images_seen # of the tick
     def after_batch(self):
         losses = self.learn.loss.detach(),self.learn.generator_loss.detach()
         self.new.append((self.images_seen, self.state.resolution, *losses))
     def after_epoch(self): # numbers at last, with one wait for the device per tick
         if not self.new: return
         losses = torch.stack([o for r in self.new for o in r[2:]]).view(-1, 2).tolist()
-        self.rows,self.new = self.rows+[(*r[:2], *o) for r,o in zip(self.new, losses)],[]
+        for r,o in zip(self.new, losses): self._keep(*r[:2], *o)
+        self.new = []
+
+# %% ../nbs/40_callbacks.ipynb #trn40c01
+@patch
+def _keep(self:History, *row):
+    for o,v in zip(self.kept, row): o.append(v)
+
+@patch(as_prop=True)
+def rows(self:History)->list: # A tuple for each step, see `columns`
+    return [*zip(*self.kept)]
+
+@patch(set_prop=True)
+def rows(self:History, rows):
+    self.kept,self.new = [array(o) for o in 'qldd'],[] # numbers of `columns`; those of this tick, still on the device
+    for r in rows: self._keep(*r)
+
+@patch
+def mean(self:History,
+    since:int|None=None # Images seen; None: where the tick began
+)->tuple: # Of the critic and of the generator; None for a loss that was never finite
+    "Both losses over all steps since then"
+    self.after_epoch()
+    begin = bisect_right(self.kept[0], self.first if since is None else since)
+    losses = torch.tensor([o[begin:].tolist() for o in self.kept[2:]], dtype=torch.float64)
+    means = losses.where(losses.isfinite(), torch.nan).nanmean(1).tolist()
+    return tuple(None if m!=m else m for m in means)
 
 # %% ../nbs/40_callbacks.ipynb #8beed365
 @patch
 def state_dict(self:History)->dict: # Plain tensors, for a checkpoint
     self.after_epoch()
-    values = zip(*self.rows) if self.rows else ((),)*4
     types = dict(images=torch.int64, resolution=torch.int64)
-    return {k:torch.tensor(o, dtype=types.get(k, torch.float64)) for k,o in zip(self.columns, values)}
+    return {k:torch.tensor(o.tolist(), dtype=types.get(k, torch.float64)) for k,o in zip(self.columns, self.kept)}
 @patch
 def load_state_dict(self:History, state):
-    self.rows,self.new = list(zip(*(o.tolist() for o in state.values()))),[]
+    self.rows = zip(*(state[k].tolist() for k in self.columns))
 
 # %% ../nbs/40_callbacks.ipynb #b9da0282
 @patch
@@ -181,7 +213,7 @@ class TickLines(Callback):
         if self.learn.processes.first and self.learn.history.rows: print(self.line(), flush=True)
     def line(self)->str:
         "Where the run stands"
-        s,(critic,generator) = self.state,self.learn.history.rows[-1][2:4]
+        s,(critic,generator) = self.state,(float('nan') if o is None else o for o in self.learn.history.mean())
         return (f"{self.images_seen/1000:.1f} of {self.schedule.total_images/1000:.1f} kimg, "
                 f"{s.resolution}x{s.resolution} {s.phase}, critic {critic:.3f}, generator {generator:.3f}")
 
@@ -189,19 +221,20 @@ class TickLines(Callback):
 def _row_of(line):
     "A row of a log, or None for a line that is none"
     try: row = json.loads(line) if line.endswith(b'\n') else None
-    except ValueError: return None
-    return row if isinstance(row, dict) and 'kimg' in row else None
+    except (ValueError, RecursionError): return None
+    if not isinstance(row, dict) or not _is_number(row.get('kimg')): return None
+    if all(v is None or _is_number(v) or k=='phase' and isinstance(v, str) for k,v in row.items()): return row
+
+def _is_number(v): return type(v) in (int,float) and 0<=abs(v)<1e15 # also of this size: JSON knows NaN, and no end
 
 # %% ../nbs/40_callbacks.ipynb #3cb28438
 def _log_rows(path):
-    "Each whole row of a log, and where in the file it ends"
-    lines,end = Path(path).read_bytes().splitlines(keepends=True),0
-    for i,line in enumerate(lines):
-        end += len(line)
-        if row := _row_of(line): yield row,end
-        elif i+1<len(lines):
-            raise ValueError(f"line {i+1} of {path} is not a row of a log: it was changed, or is another file. "
-                             "Move it away, and a new log begins")
+    "Each whole row of a log with its text; and what is wrong with the file, or None"
+    lines = Path(path).read_bytes().splitlines(keepends=True)
+    rows = [_row_of(o) for o in lines]
+    bad = next((i for i,r in enumerate(rows[:-1], 1) if not r), None) # the last one may be torn
+    problem = bad and f"line {bad} of {path} is not a row of a log: it was changed, or is another file"
+    return [(r,o) for r,o in zip(rows, lines) if r],problem
 
 # %% ../nbs/40_callbacks.ipynb #dc412aeb
 log_columns = ['kimg','resolution','phase','alpha','critic_loss','generator_loss','images_per_second','seconds',
@@ -213,9 +246,11 @@ def read_log(
     "What `Log` has written so far; a last line that is only half there is left out"
     path = Path(path)
     if path.is_dir(): path = path/'log.jsonl'
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"there is no log {path}: give the folder of a run that has finished a tick")
-    return pd.DataFrame([r for r,_ in _log_rows(path)], columns=log_columns)
+    rows,problem = _log_rows(path)
+    if problem: raise ValueError(f"{problem}. When the run goes on, it sets the file aside and keeps the good rows")
+    return pd.DataFrame([r for r,_ in rows], columns=log_columns)
 
 # %% ../nbs/40_callbacks.ipynb #5ebbc281
 class Log(Callback):
@@ -224,18 +259,32 @@ class Log(Callback):
     def __init__(self, path): self.path,self.rows = Path(path),[] # The file; what stands in it
     def before_fit(self):
         self.rows = []
-        if not self.learn.processes.first or not self.path.exists(): return
-        done = [(r,end) for r,end in _log_rows(self.path) if round(1000*r['kimg'])<=self.images_seen]
-        os.truncate(self.path, done[-1][1] if done else 0) # what comes after will be trained, and logged, again
+        if not self.learn.processes.first or not os.path.lexists(self.path): return
+        rows,problem = _log_rows(self.path) if self.path.is_file() else ([],f"{self.path} is no file")
+        done = [(r,o) for r,o in rows if round(1000*r['kimg'])<=self.images_seen] # the others are trained, and logged, again
+        if problem:
+            aside = self.path.with_name(f'{self.path.name}.aside')
+            warn(f"{problem}. It is set aside as {aside.name}, and the log goes on with the {len(done)} good rows")
+            os.replace(self.path, aside)
+        if problem or len(done)<len(rows) or self.path.stat().st_size>sum(len(o) for _,o in rows):
+            with atomic_write(self.path) as f: f.write(b''.join(o for _,o in done))
         self.rows = [r for r,_ in done]
     def before_train(self): self.begun,self.first = perf_counter(),self.images_seen
     def after_epoch(self):
         if not self.learn.processes.first or self.images_seen==self.first: return
         self.rows.append(self.row())
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, 'a') as f: f.write(json.dumps(self.rows[-1])+'\n')
+        try: _append(self.path, json.dumps(self.rows[-1])+'\n')
         except OSError as e: warn(f"no row in {self.path}: {e}. Training goes on")
+
+def _append(path, line):
+    "Add a line to a file, whole or not at all"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with open(path, 'a') as f: f.write(line)
+    except OSError:
+        if path.is_file(): os.truncate(path, size) # a full disk has taken a part of it
+        raise
 
 # %% ../nbs/40_callbacks.ipynb #17ba0271
 def _peak_memory(device): # MB: of the GPU, or of the whole process
@@ -249,9 +298,7 @@ def _peak_memory(device): # MB: of the GPU, or of the whole process
 def row(self:Log)->dict: # See `log_columns`
     "What there is to say of all steps since the last row"
     s,since,seconds = self.state,round(1000*self.rows[-1]['kimg']) if self.rows else 0,perf_counter()-self.begun
-    losses = torch.tensor([r[2:] for r in self.learn.history.rows if r[0]>since]).view(-1, 2).double()
-    means = losses.where(losses.isfinite(), torch.nan).nanmean(0).tolist()
-    critic,generator = (None if m!=m else round(m, 6) for m in means)
+    critic,generator = (None if m is None else round(m, 6) for m in self.learn.history.mean(since))
     return dict(zip(log_columns, (self.images_seen/1000, s.resolution, s.phase, round(s.alpha, 4), critic, generator,
         round((self.images_seen-self.first)/seconds, 2), round(seconds, 2), self.learn.skipped,
         _peak_memory(torch.device(self.dls.device)))))

@@ -8,7 +8,7 @@ __all__ = ['official_ticks', 'official_batches', 'official_rates', 'minutes', 'n
 
 # %% ../nbs/30_schedule.ipynb #5938f08a
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite, log2
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -59,6 +59,8 @@ class GrowthSchedule:
         object.__setattr__(self, 'phases', self._lay_out())
 
 # %% ../nbs/30_schedule.ipynb #d107c0a8
+most_kimg = 10**7 # Ten thousand million images: more is a slip, and its ticks would fill the memory
+
 def _check_resolution(name, r):
     if isinstance(r, bool) or not isinstance(r, Integral): raise TypeError(f"{name} must be a whole number, got {r!r}")
     if r<4 or r&(r-1):
@@ -82,7 +84,7 @@ def _check(self:GrowthSchedule):
     _check_resolution('resolution', r1)
     _check_resolution('start_resolution', r0)
     if r0>r1: raise ValueError(f"start_resolution={r0} is larger than resolution={r1}; start at {r1} or below")
-    kimg = (lambda v: v>=0),'thousands of images, 0 or more'
+    kimg = (lambda v: 0<=v<=most_kimg),f'thousands of images, from 0 to {most_kimg:,}'
     _check_table('stabilize_kimg', self.stabilize_kimg, r0, *kimg)
     if r1>r0: _check_table('fade_kimg', self.fade_kimg, 2*r0, *kimg)
     _check_table('batch_size', self.batch_size, r0, lambda v: isinstance(v, Integral) and v>=1,
@@ -94,8 +96,9 @@ def _check(self:GrowthSchedule):
 def _length_problem(self:GrowthSchedule):
     "What is wrong with the length of the run or of its first phase, or None"
     total,r0 = self.total_kimg,self.start_resolution
-    if not (total is None or isinstance(total, Real) and isfinite(total) and round(1000*total)>0):
-        return f"total_kimg must be thousands of images, larger than 0, or None for all phases; got {total!r}"
+    if not (total is None or isinstance(total, Real) and 0<total<=most_kimg and round(1000*total)>0):
+        return (f"total_kimg must be thousands of images, larger than 0 and up to {most_kimg:,}, "
+                f"or None for all phases; got {total!r}")
     if self._length('stabilize', r0)==0:
         return (f"stabilize_kimg is 0 at {r0}x{r0}: the first fade would start from an untrained network; "
                 f"give {r0}x{r0} some images")
@@ -290,3 +293,27 @@ def named(cls:GrowthSchedule,
 # %% ../nbs/30_schedule.ipynb #bb21daef
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['GrowthSchedule', 'GrowthState', 'named_schedules']
+
+# %% ../nbs/30_schedule.ipynb #trn30c01
+@patch
+def extended(self:GrowthSchedule,
+    resolution:int|None=None, # The new last side, in pixels; None: as it is
+    total_kimg:float|None=None # The new length; None: as it is, or all phases up to a larger `resolution`
+): # A `GrowthSchedule`
+    "The same schedule, but longer. Raises `ValueError` for less than it has"
+    done,r = self.total_images/1000,self.resolution if resolution is None else resolution
+    if total_kimg is not None and total_kimg<done:
+        raise ValueError(f"total_kimg={total_kimg} is less than the {done:g} that it has: take more, or leave it out")
+    if r==self.resolution: return replace(self, total_kimg=self.total_kimg if total_kimg is None else total_kimg)
+    _check_resolution('resolution', r)
+    if r<self.resolution:
+        raise ValueError(f"resolution={r} is smaller than the {self.resolution} that it has: take a larger one")
+    return replace(self, resolution=r, stabilize_kimg=self._with_what_was_added(), total_kimg=total_kimg)
+
+@patch
+def _with_what_was_added(self:GrowthSchedule):
+    "`stabilize_kimg`, in which the last resolution has the images that `total_kimg` has added to it"
+    (phase,r,start,end),table = self.phases[-1],self.stabilize_kimg
+    if phase=='fade' or r<self.resolution or end-start<=self._length(phase, r): return table
+    table = table if isinstance(table, dict) else {self.start_resolution:table}
+    return {**table, r:(end-start)/1000, 2*r:value_at(table, 2*r)}

@@ -397,7 +397,8 @@ def test_a_row_speaks_of_all_steps_since_the_last(tmp_path):
 def test_losses_that_are_not_numbers(tmp_path):
     log = Log(tmp_path/'log.jsonl')
     log.learn = SimpleNamespace(processes=alone, images_seen=32, state=short(0), skipped=2, dls=SimpleNamespace(device=torch.device('cpu')),
-        history=SimpleNamespace(rows=[(16,4,float('nan'),float('inf')),(32,4,2.,float('-inf'))]))
+        history=History())
+    log.learn.history.rows = [(16,4,float('nan'),float('inf')),(32,4,2.,float('-inf'))]
     log('before_fit'); log('before_train'); log.first = 0
     log('after_epoch')
     r, = rows(tmp_path/'log.jsonl')
@@ -414,7 +415,47 @@ def test_what_is_no_log(tmp_path):
     (tmp_path/'log.jsonl').write_text('')
     assert len(read_log(tmp_path))==0
 
+@pytest.mark.skipif(os.name!='posix', reason='needs a limit on the size of files')
+def test_a_row_that_a_full_disk_cuts_off_is_taken_back_and_the_run_goes_on(tmp_path):
+    import resource
+    path,limits = tmp_path/'log.jsonl',resource.getrlimit(resource.RLIMIT_FSIZE)
+    def full(on): resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size+20 if on else limits[0], limits[1]))
+    with pytest.warns(UserWarning, match='no row in .*Training goes on'):
+        fit(tiny(Log(path), two=True), cbs=[at(96, lambda: full(True)), at(160, lambda: full(False))])
+    assert [r['kimg'] for r in rows(path)]==[.032,.064,.096,.192,.224,.256]
+    learn = tiny(Log(path), two=True)
+    learn.history.rows,learn.model.images_seen = [(n,4,0.,0.) for n in range(16, 225, 16)],224
+    fit(learn, 1)
+    assert [r['kimg'] for r in rows(path)]==[.032,.064,.096,.192,.224,.256]
+
+bad = ['{"kimg": 0.03{"kimg": 0.064}', '{"kimg": NaN}', '{"kimg": 1e999}', '{"kimg": [1]}', '{"kimg": 0.06, "alpha": {"a": 1}}', '['*2000, '{"kimg": 1'+'0'*400+'}', '{"kimg": true}', '\xff']
+
+@pytest.mark.parametrize('line', bad, ids=range(len(bad)))
+def test_a_log_with_bad_rows_is_set_aside_and_its_good_rows_stay(tmp_path, line):
+    path = tmp_path/'log.jsonl'
+    path.write_bytes(b'{"kimg": 0.016}\n'+line.encode('latin1')+b'\n{"kimg": 0.032}\n')
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match='line 2 of .*log.jsonl is not a row'): read_log(tmp_path)
+    log = Log(path); log.learn = SimpleNamespace(processes=alone, images_seen=32)
+    with pytest.warns(UserWarning, match='line 2 of .*set aside as log.jsonl.aside.*2 good rows'): log('before_fit')
+    assert [r['kimg'] for r in log.rows]==read_log(tmp_path).kimg.tolist()==[.016,.032] and (tmp_path/'log.jsonl.aside').read_bytes()==before
+
+def test_a_pipe_in_the_place_of_the_log_is_set_aside(tmp_path):
+    os.mkfifo(tmp_path/'log.jsonl')
+    log = Log(tmp_path/'log.jsonl'); log.learn = SimpleNamespace(processes=alone, images_seen=32)
+    with pytest.warns(UserWarning, match='is no file'): log('before_fit')
+    with pytest.raises(FileNotFoundError): read_log(tmp_path/'log.jsonl.aside')
+    assert read_log(tmp_path).empty
+
 # --- history and strip
+
+def test_a_step_takes_no_python_objects():
+    history = History(); history.rows = [(n, 4, 1., 2.) for n in range(5)]
+    assert [type(o).__name__ for o in history.kept]==['array']*4 and history.rows[3]==(3, 4, 1., 2.)
+
+def test_the_mean_of_a_tick_is_over_its_finite_losses():
+    history = History(); history.rows,history.first = [(16,4,9.,9.), (32,4,1.,float('nan')), (48,4,3.,2.)],16
+    assert history.mean()==(2.,2.) and history.mean(0)==(13/3,5.5) and history.mean(48)==(None,None)
 
 def test_history_and_strip_come_back(tmp_path):
     learn = tiny(two=True)

@@ -1,5 +1,6 @@
 "Losses and penalties against an independent implementation, and against numbers by hand."
 from dataclasses import replace
+import math
 from math import log
 import json, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
@@ -171,7 +172,7 @@ def test_where_only_shapes_are_every_step_has_the_penalty_and_none_counts():
     assert loss.state_dict()=={'r1_step':0}
 
 @pytest.mark.parametrize('kw,says', [(dict(r1_every=0), '1 or more, got 0'), (dict(r1_every=-2), 'got -2'), (dict(r1_every=2.5), 'whole number.*got 2.5'), (dict(r1_every=float('nan')), 'got nan'),
-                                     (dict(r1_every=float('inf')), 'got inf'), (dict(r1=-1.), r'r1 must be 0 \(no penalty\) or more, got -1.0'), (dict(r1=float('nan')), 'got nan')])
+                                     (dict(r1_every=float('inf')), 'got inf'), (dict(r1=-1.), r'r1 must be a number, 0 .* or more, got -1.0'), (dict(r1=float('nan')), 'got nan')])
 def test_r1_that_makes_no_sense_is_refused(kw, says):
     with pytest.raises(ValueError, match=says): NonSaturating(**kw)
 
@@ -445,3 +446,21 @@ def test_pairing_leaves_no_gradient_in_its_reals():
 @pytest.mark.parametrize('kw', (dict(gamma=-1.), dict(gamma=float('nan')), dict(gamma=float('inf')), dict(every=0), dict(every=1.5)))
 def test_pairing_that_makes_no_sense_is_refused(kw):
     with pytest.raises(ValueError, match=next(iter(kw))): RelativisticPairing(**kw)
+
+# --- what is missing, and what makes no sense
+
+class NoTerms(Loss):
+    def generator_loss(self, D, fake): return -D(fake).mean()
+
+def test_a_loss_says_what_it_lacks():
+    from progrow.losses import loss_problem
+    assert loss_problem(NoTerms()).startswith('the loss NoTerms has no discriminator_terms(self, D, real, fake, mix=None)')
+    assert 'discriminator_terms' in (both := loss_problem(Loss())) and 'and no generator_loss(self, D, fake)' in both
+    assert 'inherits from progrow.losses.Loss' in loss_problem(lambda *a: 0)
+    assert all(loss_problem(o) is None for o in losses)
+
+@pytest.mark.parametrize('make,says', [(lambda: WGANGP(penalty=-10), 'penalty.*got -10'), (lambda: WGANGP(drift=math.nan), 'drift.*got nan'), (lambda: WGANGP(target=math.inf), 'target must be above 0'),
+    (lambda: WGANGP(penalty='10'), "penalty.*got '10'"), (lambda: LSGAN(fake_weight=-1), 'fake_weight'), (lambda: LSGAN(noise=math.inf), 'noise'),
+    (lambda: LSGAN(fake_target=0.), 'two different numbers'), (lambda: NonSaturating(r1=math.inf), 'r1.*got inf')])
+def test_weights_that_make_no_sense_are_refused(make, says):
+    with pytest.raises(ValueError, match=says): make()

@@ -281,3 +281,24 @@ def test_bad_names():
 def test_imports_nothing_of_ours_and_no_torch():
     code = "import sys, progrow.schedule; print([m for m in sys.modules if m.startswith('progrow.') and m!='progrow.schedule'] + [m for m in ('torch','fastai') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+# --- going further
+
+@pytest.mark.parametrize('kw', [dict(), dict(total_kimg=2.), dict(total_kimg=.3), dict(fade_kimg={8:.1}, stabilize_kimg={4:.2, 8:.3}), dict(fade_kimg=0)])
+def test_what_an_extended_schedule_says_about_the_past_stays(kw):
+    s = S(8, **{**dict(stabilize_kimg=.2, fade_kimg=.1), **kw})
+    more = s.extended(32)
+    for n in range(s.total_images): assert more.next_batch(n)==s.next_batch(n), n
+    assert more.resolution==32 and more.total_images>s.total_images and more.extended(32)==more
+
+def test_a_schedule_that_was_prolonged_grows_when_it_had_ended():
+    assert S(8, total_kimg=4000).extended(16).phases[-2:]==(('fade',16,4_000_000,4_800_000), ('stabilize',16,4_800_000,5_600_000))
+    assert S(8).extended(total_kimg=5000).total_images==5_000_000 and S(8, total_kimg=100).extended(8)==S(8, total_kimg=100)
+
+@pytest.mark.parametrize('kw,says', [(dict(resolution=4), 'smaller than the 8'), (dict(resolution=12), 'power of two'), (dict(total_kimg=1), 'less than the 2400'), (dict(resolution=16, total_kimg=1), 'less than')])
+def test_a_shorter_schedule_is_no_extended_one(kw, says):
+    with pytest.raises(ValueError, match=says): S(8).extended(**kw)
+
+@pytest.mark.parametrize('kw', [dict(total_kimg=1e300), dict(stabilize_kimg=1e300), dict(fade_kimg=2e7), dict(total_kimg=float('inf')), dict(total_kimg=True and 10**9)])
+def test_a_length_beyond_all_bounds_is_refused_and_does_not_hang(kw):
+    with pytest.raises(ValueError, match='10,000,000'): S(8, **kw)
