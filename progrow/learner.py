@@ -224,7 +224,7 @@ def fit(self:ProgressiveLearner,
     "Train from where the run stands"
     left = len(self.ticks_left())
     if not left: return print(f"Nothing left to train: {self.images_seen} of {self.schedule.total_images} images are "
-                              "done. A longer schedule goes on: set learn.schedule.")
+                              "done. A larger total_kimg, or a larger resolution, goes on from here.")
     if n_ticks is not None and n_ticks<1:
         raise ValueError(f"n_ticks must be 1 or more, or None for all {left} that are left; got {n_ticks}")
     saves = any(isinstance(c, Checkpoints) for c in [*self.cbs, *L(cbs)])
