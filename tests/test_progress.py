@@ -90,3 +90,10 @@ def test_a_notebook_gets_an_element_in_one_place(monkeypatch):
     assert shown[-1]=={'text/plain':''} # nothing stays in the file
 
 def test_words(): assert clock(7384)=='2:03:04' and how_to_show()=='lines' # here, the error stream is no terminal
+
+def test_progress_from_1000_pictures_on():
+    steps = range(3)
+    assert with_progress(steps, 999) is steps and with_progress(steps, 10**6, progress=False) is steps
+    for bar in (with_progress(steps, 1000), with_progress(steps, 1, progress=True)): assert bar is not steps and list(bar)==[0,1,2]
+    from progrow import files
+    assert files.with_progress is with_progress # where it was
