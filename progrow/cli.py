@@ -100,6 +100,12 @@ def _training(*,
     tracker:str=None, # Report to tensorboard or wandb too, where installed
     **kwargs): "Flags for `fit_progressive`"
 
+def _further(*,
+    total_kimg:float=None, # Go on to so many thousand pictures in all; left out: as many as the run was to see
+    resolution:int=None, # Grow on to this side in pixels; left out: the run's own
+    more_images:bool=False # There may be more pictures than before
+): "Flags for `resume_run`"
+
 # %% ../nbs/82_cli.ipynb #1cda97d6
 @command
 @delegates(_training)
@@ -164,25 +170,21 @@ def _done(learn, path):
 
 # %% ../nbs/82_cli.ipynb #640126ad
 @command
+@delegates(_further)
 def resume(folder:Path, # The --path of the run
     *, images:str=None, # Where the pictures are now; left out: where they were
     device:str=None, # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     minutes:float=10., # Between two checkpoints
     tracker:str=None, # Report to tensorboard or wandb too, where installed
-    quiet:bool=False, # No bar, and no line per tick
-    total_kimg:float=None, # Go on to so many thousand pictures in all; left out: as many as the run was to see
-    resolution:int=None, # Grow on to this side in pixels; left out: the run's own
-    more_images:bool=False # There may be more pictures than before
-):
+    quiet:bool=False, **kwargs): # No bar, and no line per tick
     """Go on with a run that was stopped, to its end, or further
 
     examples:
       progrow resume run
       progrow resume run --total-kimg 5000 --resolution 128"""
     from progrow.train import resume_run
-    further = dict(total_kimg=total_kimg, resolution=resolution, more_images=more_images or None)
-    further = {k:v for k,v in further.items() if v is not None}
-    return _done(resume_run(folder, images, device, minutes, tracker, 'nothing' if quiet else None, **further), folder)
+    given,show = {k:v for k,v in kwargs.items() if v},'nothing' if quiet else None
+    return _done(resume_run(folder, images, device, minutes, tracker, show, **given), folder)
 
 # %% ../nbs/82_cli.ipynb #9d15363d
 def _opened(file, device=None, seed=0):
