@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log_columns', 'average_decay', 'average_weights', 'WeightAverage', 'History', 'SampleStrip', 'seconds_left',
-           'GrowthBar', 'how_to_show', 'TickLines', 'read_log', 'Log', 'AverageGradients', 'tracker']
+           'time_left', 'GrowthBar', 'read_log', 'Log', 'AverageGradients', 'tracker']
 
 # %% ../nbs/40_callbacks.ipynb #598b573b
 from pathlib import Path
@@ -14,12 +14,11 @@ from warnings import warn
 import json, os, sys, torch, matplotlib.pyplot as plt, pandas as pd
 from torch import nn
 from fastai.callback.core import Callback
-from fastai.callback.progress import ProgressCallback
 from fastcore.basics import patch
-from fastcore.imports import IN_NOTEBOOK
 from .cost import seconds_per_image
 from .files import moved
 from .images import enlarge, show_images
+from .progress import Progress, how_to_show
 
 # %% ../nbs/40_callbacks.ipynb #trn40i01
 from array import array
@@ -169,53 +168,48 @@ def seconds_left(
     return sum(n*per_image[r] for r,n in schedule.images_left(images_seen).items())
 
 # %% ../nbs/40_callbacks.ipynb #173014b3
-def _clock(seconds):
-    h,m,s = int(seconds)//3600,int(seconds)//60%60,int(seconds)%60
-    return f'{h}:{m:02d}:{s:02d}' if h else f'{m}:{s:02d}'
+def time_left(
+    learn # A learner
+)->float: # Seconds
+    "How long the rest of a run takes on this machine: a step at every resolution is timed, once, and the run corrects it"
+    known = vars(learn).setdefault('per_image', {}) # resolution -> seconds for one image
+    if not set(learn.schedule.images_left(learn.images_seen)) <= set(known):
+        learn.per_image = seconds_per_image(learn.players, learn.images, learn.schedule, learn.images_seen) | known
+    return seconds_left(learn.schedule, learn.images_seen, learn.per_image)
 
 # %% ../nbs/40_callbacks.ipynb #b881855e
 class GrowthBar(Callback):
-    "Say on the progress bar where the run stands: resolution, phase, alpha, images per second, time left"
-    order = 61 # after fastai's ProgressCallback
-    def __init__(self): self.per_image = {} # Resolution -> seconds for one image
+    "Say on one line where the run stands: resolution, phase, alpha, images per second, time left; in a file, a line per tick"
+    order = 70 # after all that a tick changes
+    def __init__(self, show:str|None=None): self.show,self.say = show,None # See `how_to_show`
     def before_fit(self):
-        self.run = any(isinstance(o, ProgressCallback) for o in self.learn.cbs) # no bar, no work
-        known = set(self.schedule.images_left(self.images_seen)) <= set(self.per_image)
-        if not self.run or known: return
-        self.per_image = seconds_per_image(self.learn.players, self.images, self.schedule, self.images_seen)
+        time_left(self.learn)
+        self.say = Progress(self.schedule.total_images, self.show)
     def before_train(self): self.begun,self.first = perf_counter(),self.images_seen
     def after_batch(self):
         self.per_image[self.state.resolution] = (perf_counter()-self.begun)/(self.images_seen-self.first)
-        self.learn.progress.pbar.comment = self.line()
+        if self.say.show=='bar': self.tell()
+    def after_epoch(self): self.tell()
+    def close(self):
+        "Also after an error"
+        if self.say: self.say.close()
 
 @patch
-def line(self:GrowthBar)->str:
-    "What stands beside the bar"
-    s,left = self.state,_clock(seconds_left(self.schedule, self.images_seen, self.per_image))
+def tell(self:GrowthBar):
+    "Where the run stands; in a file with the thousands of images and the losses"
+    s = self.state
     alpha = f' alpha {s.alpha:.2f}' if s.phase=='fade' else ''
     skipped = f', {self.learn.skipped} steps skipped' if self.learn.skipped else ''
-    speed = f'{1/self.per_image[s.resolution]:.0f} images/s'
-    return f"{s.resolution}x{s.resolution} {s.phase}{alpha}, {speed}, {left} left{skipped}"
+    where,speed = f'{s.resolution}x{s.resolution} {s.phase}{alpha}{skipped}',f'{1/self.per_image[s.resolution]:.0f} images/s'
+    if self.say.show=='lines': where = self.kimg(where)
+    self.say(self.images_seen, where, speed, seconds_left(self.schedule, self.images_seen, self.per_image), line=True)
 
-# %% ../nbs/40_callbacks.ipynb #cd59bc2b
-def how_to_show(
-    show:str|None=None # `'bar'`, `'lines'` or `'nothing'`; None: a bar in a notebook or a terminal, else lines
-)->str: # One of the three
-    "How a run says where it stands. Raises `ValueError` for other words"
-    if show is None: return 'bar' if IN_NOTEBOOK or sys.stdout.isatty() else 'lines'
-    if show in ('bar','lines','nothing'): return show
-    raise ValueError(f"show={show!r}: take 'bar', 'lines' (one per tick) or 'nothing', or leave it out")
-
-class TickLines(Callback):
-    "Print a line per tick"
-    order = 70 # after all that a tick changes
-    def after_epoch(self):
-        if self.learn.processes.first and self.learn.history.rows: print(self.line(), flush=True)
-    def line(self)->str:
-        "Where the run stands"
-        s,(critic,generator) = self.state,(float('nan') if o is None else o for o in self.learn.history.mean())
-        return (f"{self.images_seen/1000:.1f} of {self.schedule.total_images/1000:.1f} kimg, "
-                f"{s.resolution}x{s.resolution} {s.phase}, critic {critic:.3f}, generator {generator:.3f}")
+@patch
+def kimg(self:GrowthBar, where):
+    "A line for a file that somebody reads later"
+    critic,generator = (float('nan') if o is None else o for o in self.learn.history.mean())
+    return (f"{self.images_seen/1000:.1f} of {self.schedule.total_images/1000:.1f} kimg, {where}, "
+            f"critic {critic:.3f}, generator {generator:.3f}")
 
 # %% ../nbs/40_callbacks.ipynb #d7f11dea
 def _row_of(line):

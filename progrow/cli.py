@@ -8,10 +8,15 @@ __all__ = ['data', 'train', 'resume', 'sample', 'grid', 'mix', 'interpolate', 'e
 # %% ../nbs/82_cli.ipynb #fd5fadbe
 import sys
 from collections import Counter
+from contextlib import redirect_stdout
+from io import StringIO
 from json import dumps
 from pathlib import Path
 from fastcore.meta import delegates
 from .commands import OnOff, command, commands, main, overview, parser
+
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['main']
 
 # %% ../nbs/82_cli.ipynb #ae3d20f8
 def _reading(*,
@@ -41,13 +46,13 @@ def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: av
       progrow data avatars --n 1000 --json"""
     from progrow.data import image_pyramid
     from progrow.runs import describe
-    _report(describe(p := image_pyramid(images, **kwargs)), json)
-    if preview: _preview(p, preview)
+    p = _previewed(image_pyramid(images, **kwargs), preview)
+    return _report(describe(p), json)
 
 # %% ../nbs/82_cli.ipynb #60de6612
 def _report(facts, as_json):
-    "Print what is known"
-    print(dumps(facts, indent=1, default=str) if as_json else '\n'.join(_lines(facts)))
+    "What is known, as text"
+    return dumps(facts, indent=1, default=str) if as_json else '\n'.join(_lines(facts))
 
 def _lines(facts, indent=''):
     for k,v in facts.items():
@@ -63,17 +68,19 @@ def _word(v):
     return ', '.join(map(str, v[:40])) + ', ...'*(len(v)>40) if isinstance(v, list) else v
 
 # %% ../nbs/82_cli.ipynb #43dfcc8d
-def _preview(p, path):
-    "64 pictures, spread over the set, in a grid"
+def _previewed(p, path):
+    "64 pictures, spread over the set, in a grid, if it is wanted"
+    if path is None: return p
     from progrow.images import save_images
     spread = [i*len(p)//min(64, len(p)) for i in range(min(64, len(p)))]
     save_images(p.level(min(p.resolution, 128))[spread], path)
-    print(f'preview: {path}')
+    print(f'preview: {path}') # a note
+    return p
 
 # %% ../nbs/82_cli.ipynb #248af41d
 @delegates(_reading)
 def _training(*,
-    # wgan-gp, lsgan, non-saturating; with options: wgan-gp:target=750; left out, this and the next nine: the schedule's
+    # wgan-gp, lsgan, non-saturating; with options: 'wgan-gp:target=750'; left out, this and the next nine: the schedule's
     loss:str=None,
     latent_dim:int=None, # Numbers in a latent vector
     fmap_base:int=None, # Channels times half the side of the picture
@@ -93,17 +100,25 @@ def _training(*,
     tracker:str=None, # Report to tensorboard or wandb too, where installed
     **kwargs): "Flags for `fit_progressive`"
 
+def _further(*,
+    total_kimg:float=None, # Go on to so many thousand pictures in all; left out: as many as the run was to see
+    resolution:int=None, # Grow on to this side in pixels; left out: the run's own
+    more_images:bool=False # There may be more pictures than before
+): "Flags for `resume_run`"
+
 # %% ../nbs/82_cli.ipynb #1cda97d6
 @command
 @delegates(_training)
 def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, glyphs, digits, stacked_digits
     *, path:Path='run', # Folder for all that comes out; an unfinished run with the same settings in it is gone on with
     resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32
-    schedule:str=None, # minutes (the default), paper, official, stylegan; with options: official:gpus=8,total_kimg=5000
+    # minutes (the default), paper, official, stylegan; with options, in quotes: 'minutes:total_kimg=90,batch_size={4:16,16:8}'
+    schedule:str=None,
     gpus:int=None, # 1, 2, 4 or 8: whose batches and rates official and stylegan take; left out: 1
     config:str=None, # A to F: networks, loss and schedule of a row of StyleGAN's table 1, where no flag differs
     column:str=None, # Of that table: ffhq or celebahq; left out: ffhq
     dry_run:bool=False, # Only say what each stage would do and cost
+    yes:bool=False, # Start it even if it will take more than two days here
     quiet:bool=False, # No bar, and no line per tick
     **kwargs):
     """Train a generator on pictures, from 4x4 pixels up
@@ -129,8 +144,10 @@ def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: a
           eight GPUs"""
     from progrow.train import fit_progressive
     settings = {'resolution':resolution, **_named(schedule, gpus, config, column, resolution), **kwargs}
-    learn = fit_progressive(images, path=path, dry_run=dry_run, show='nothing' if quiet else None, **settings)
-    if not dry_run: _done(learn, path)
+    show = 'nothing' if quiet else None
+    with redirect_stdout(StringIO() if dry_run else sys.stderr) as told:
+        learn = fit_progressive(images, path=path, dry_run=dry_run, show=show, yes=yes, **settings)
+    return told.getvalue().rstrip() if dry_run else _done(learn, path)
 
 # %% ../nbs/82_cli.ipynb #f96b376e
 def _named(schedule, gpus, config, column, resolution):
@@ -148,24 +165,26 @@ def _with_gpus(schedule, gpus):
 
 def _done(learn, path):
     "Say what there is now"
-    made = ', '.join(sorted(o.name for o in Path(path).expanduser().iterdir())) if learn.processes.first else ''
-    if made: print(f"Trained on {learn.images_seen:,} pictures. In {path}: {made}")
+    made = ', '.join(sorted(o.name for o in Path(path).expanduser().iterdir()))
+    return f"Trained on {learn.images_seen:,} pictures. In {path}: {made}" if learn.processes.first else None
 
 # %% ../nbs/82_cli.ipynb #640126ad
 @command
+@delegates(_further)
 def resume(folder:Path, # The --path of the run
     *, images:str=None, # Where the pictures are now; left out: where they were
     device:str=None, # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     minutes:float=10., # Between two checkpoints
     tracker:str=None, # Report to tensorboard or wandb too, where installed
-    quiet:bool=False # No bar, and no line per tick
-):
-    """Go on with a run that was stopped, to its end
+    quiet:bool=False, **kwargs): # No bar, and no line per tick
+    """Go on with a run that was stopped, to its end, or further
 
-    example:
-      progrow resume run"""
+    examples:
+      progrow resume run
+      progrow resume run --total-kimg 5000 --resolution 128"""
     from progrow.train import resume_run
-    _done(resume_run(folder, images, device, minutes, tracker, 'nothing' if quiet else None), folder)
+    given,show = {k:v for k,v in kwargs.items() if v},'nothing' if quiet else None
+    return _done(resume_run(folder, images, device, minutes, tracker, show, **given), folder)
 
 # %% ../nbs/82_cli.ipynb #9d15363d
 def _opened(file, device=None, seed=0):
@@ -177,19 +196,24 @@ def _opened(file, device=None, seed=0):
     torch.manual_seed(seed)
     return generator
 
-def _numbers(text):
-    "`0-2,7` -> [0, 1, 2, 7]"
-    try: numbers = [i for o in text.split(',') for a,_,b in [o.partition('-')] for i in range(int(a), int(b or a)+1)]
-    except ValueError: numbers = []
-    if not numbers: raise ValueError(f"{text!r} is no list of classes: write numbers, like 3 or 0-4,7")
-    return numbers
-
-# %% ../nbs/82_cli.ipynb #6d5fa22e
 def _in_turn(labels, n, G):
     "A class for each of `n` pictures, one after the other; or None"
     if labels is None and not G.num_classes: return None
-    numbers = _numbers(labels) if labels is not None else range(G.num_classes)
+    numbers = _numbers(labels, G) if labels is not None else range(G.num_classes)
     return [numbers[i%len(numbers)] for i in range(n)]
+
+# %% ../nbs/82_cli.ipynb #6d5fa22e
+def _numbers(text, G):
+    "`0-2,7` -> [0, 1, 2, 7]; `bag` -> the class of that name, where the generator knows names"
+    names = {o:[i] for i,o in enumerate(getattr(G, 'classes', None) or ())}
+    def one(o):
+        a,_,b = o.partition('-')
+        return names[o] if o in names else range(int(a), int(b or a)+1)
+    try: numbers = [i for o in text.split(',') for i in one(o.strip())]
+    except ValueError: numbers = []
+    if numbers: return numbers
+    known = f", or names: {', '.join(list(names)[:20])}{', ...'*(len(names)>20)}" if names else ''
+    raise ValueError(f"{text!r} is no list of classes: write numbers, like 3 or 0-4,7{known}")
 
 # %% ../nbs/82_cli.ipynb #0b4912d8
 def _drawing(*,
@@ -197,9 +221,18 @@ def _drawing(*,
     resolution:int=None, # Side in pixels; left out: the generator's own
     psi:float=1., # Truncation, for generators that know it
     noise:str=None, # random, fixed or off, for style generators; left out: fixed
-    labels:str=None, # Classes to draw, in turn (in a grid: a row each), like 3 or 0-4,7; left out: all there are
+    labels:str=None, # Classes to draw, in turn (in a grid: a row each), like 3 or 0-4,7 or bag; left out: all there are
     device:str=None # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
 ): "Flags for `sample_images` and `draw`"
+
+def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
+    from progrow.sampling import sample_images
+    G = _opened(file, device, seed)
+    return sample_images(G, n, seed, labels=_in_turn(labels, n, G), **kwargs)
+
+def _save(x, files, out):
+    from progrow.images import save_images
+    for o,f in zip([x] if files==[out] else x, files): save_images(o, f)
 
 # %% ../nbs/82_cli.ipynb #a74b652a
 @command
@@ -214,22 +247,26 @@ def sample(file:Path, # Generator, checkpoint, folder of a run, or a shipped one
       progrow sample run
       progrow sample generator.pt --n 100 --seed 7 --out pictures
       progrow sample avatars-stylegan --psi 0.7"""
+    files = _files(out, n)
     x = _sampled(file, n, **kwargs)
-    _save(x, out)
-    print(f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}')
+    _save(x, files, out)
+    return f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}'
 
-# %% ../nbs/82_cli.ipynb #4851a38d
-def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
-    from progrow.sampling import sample_images
+# %% ../nbs/82_cli.ipynb #82a00001
+def _files(out, n):
+    "Where the pictures go: one file for a grid, or a file each; `ValueError` where that cannot be meant"
     if n<1: raise ValueError(f"--n must be 1 or more, got {n}")
-    G = _opened(file, device, seed)
-    return sample_images(G, n, seed, labels=_in_turn(labels, n, G), **kwargs)
+    if out.suffix.lower()=='.png' and not out.is_dir(): return [out]
+    if out.suffix.lower() in _others: raise ValueError(_no_format.format(out))
+    files = [out/f'{i:0{max(4, len(str(n-1)))}}.png' for i in range(n)]
+    names = {o.name for o in files}
+    if old := sorted(o.name for o in out.glob('*.png') if o.name not in names):
+        raise ValueError(f"{out} holds {len(old)} other pictures, such as {old[0]}, which would stay among the new ones: "
+                         "choose another folder, or empty it")
+    return files
 
-def _save(x, out):
-    from progrow.images import save_images
-    if out.suffix.lower()=='.png': save_images(x, out)
-    else:
-        for i,o in enumerate(x): save_images(o, out/f'{i:0{max(4, len(str(len(x)-1)))}}.png')
+_others = ('.jpg','.jpeg','.webp','.gif','.bmp','.tif','.tiff','.avif','.heic','.mp4','.pdf','.svg')
+_no_format = "--out {}: pictures are written as PNG, which loses nothing: give a name that ends in .png, or a folder"
 
 # %% ../nbs/82_cli.ipynb #cd401a10
 @command
@@ -247,14 +284,14 @@ def grid(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: 
     from progrow.images import save_images
     x,rows = _rows_of_pictures(file, rows, cols, **kwargs)
     save_images(x, out, rows)
-    print(f'{rows} rows of {cols} pictures: {out}')
+    return f'{rows} rows of {cols} pictures: {out}'
 
 # %% ../nbs/82_cli.ipynb #73221504
 def _rows_of_pictures(file, rows, cols, seed=0, labels=None, device=None, **kwargs):
     "Pictures row by row, and how many rows there are"
     from progrow.sampling import draw, random_latents
     G = _opened(file, device, seed)
-    known = len(_numbers(labels)) if labels is not None else G.num_classes
+    known = len(_numbers(labels, G)) if labels is not None else G.num_classes
     if rows is None: rows = min(known, 32) or 4
     _check_size(rows, cols)
     classes = _in_turn(labels, rows, G)
@@ -288,7 +325,7 @@ def mix(file:Path, # Style generator, checkpoint, folder of a run, or a shipped 
     G,given = _opened(file, device),[o.strip() for o in styles.split(',')]
     z = random_latents(rows+cols, G.latent_dim, seed)
     save_images(mixing_grid(G, z[:rows], z[rows:], [given[i%len(given)] for i in range(rows)], psi, label), out)
-    print(f'{rows} rows, {cols} columns: {out}')
+    return f'{rows} rows, {cols} columns: {out}'
 
 # %% ../nbs/82_cli.ipynb #ae9d2863
 def _walking(*,
@@ -299,7 +336,7 @@ def _walking(*,
     cols:int=1, # Walks beside each other
     n_points:int=4, # Pictures that a walk passes
     seed:int=0, # Of the pictures passed
-    labels:str=None, # Their classes, in turn, like 3 or 0-3; left out: all in turn, where there are classes
+    labels:str=None, # Their classes, in turn, like 3 or 0-3 or bag; left out: all in turn, where there are classes
     device:str=None, # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     resolution:int=None, # Side of a picture in pixels; left out: the generator's own
     psi:float=1. # Truncation, for generators that know it
@@ -321,7 +358,7 @@ def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shippe
     from progrow.explore import save_animation
     pictures = _walked(file, **kwargs)
     save_animation(pictures, out, fps, scale)
-    print(f'{len(pictures)} frames: {out}')
+    return f'{len(pictures)} frames: {out}'
 
 # %% ../nbs/82_cli.ipynb #7f9c1328
 def _walked(file, n_points=4, frames=80, labels=None, device=None, **kwargs):
@@ -347,11 +384,10 @@ def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped o
       progrow evaluate run --metrics swd,fd,pr --network lite0 --out judged.json"""
     from progrow.metrics import evaluate
     from progrow.runs import pictures_of
-    bar,G = None if sys.stdout.isatty() else False,_opened(file, device)
-    images = pictures_of(file) if images is None else images
-    e = evaluate(G, images, metrics.split(','), n, network, seed, psi, progress=bar)
-    print(e)
+    G,images = _opened(file, device),pictures_of(file) if images is None else images
+    e = evaluate(G, images, metrics.split(','), n, network, seed, psi)
     if out: e.save(out)
+    return str(e)
 
 # %% ../nbs/82_cli.ipynb #75f7a12d
 @command
@@ -363,12 +399,9 @@ def info(what:Path, # Generator (also one that comes with progrow), checkpoint, 
       progrow info run
       progrow info generator.pt --json"""
     from progrow.runs import describe
-    _report(describe(what), json)
+    return _report(describe(what), json)
 
 # %% ../nbs/82_cli.ipynb #df8b38eb
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['main']
-
 def __getattr__(name):
     if name!='options': raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from progrow.presets import options # where it lives now

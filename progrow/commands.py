@@ -6,12 +6,13 @@
 __all__ = ['commands', 'OnOff', 'parser', 'command', 'overview', 'main']
 
 # %% ../nbs/79_commands.ipynb #0bda566f
-import argparse, inspect, io, os, shlex, sys, warnings
-from contextlib import contextmanager
+import argparse, inspect, io, os, re, shlex, sys, warnings
+from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
 from fastcore.docments import docments
 import progrow
+from .progress import wipe
 
 # %% ../nbs/79_commands.ipynb #cb823768
 class OnOff(argparse.Action):
@@ -25,26 +26,54 @@ def parser(
     "The command line of a documented function"
     summary,_,examples = inspect.getdoc(f).partition('\n')
     layout = lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30)
-    p = argparse.ArgumentParser(f'progrow {f.__name__}', description=summary, epilog=examples.strip(),
-                                allow_abbrev=False, formatter_class=layout)
+    p = _Words(f'progrow {f.__name__}', description=summary, epilog=examples.strip(),
+               allow_abbrev=False, formatter_class=layout)
     comments = docments(f, returns=False)
     for k,v in inspect.signature(f).parameters.items(): _add(p, k, v, comments[k])
     return p
 
 # %% ../nbs/79_commands.ipynb #1622590b
-_words = {int:'N', float:'X', Path:'FILE'} # what stands for a value in the help
+_words,_kinds = {int:'N', float:'X', Path:'FILE'},{int:lambda o: _whole(o), float:lambda o: _number(o)} # in the help; readers
 
 def _add(parser, name, v, comment):
     "One argument or flag"
     flag,default = name.replace('_', '-'),None if v.default is v.empty else v.default
     shown = '' if default is None or default is False else f" (default: {'on' if default is True else default})"
     kw = dict(help=(comment or '').replace('%', '%%')+shown, default=default)
+    kind = _seed if name=='seed' else _kinds.get(v.annotation, v.annotation)
     if default is True or v.annotation==bool|None:
         parser.add_argument(f'--{flag}', f'--no-{flag}', nargs=0, action=OnOff, dest=name, **kw)
     elif v.annotation is bool: parser.add_argument(f'--{flag}', action='store_true', **kw)
     elif v.kind is v.KEYWORD_ONLY:
-        parser.add_argument(f'--{flag}', type=v.annotation, metavar=_words.get(v.annotation, 'TEXT'), **kw)
-    else: parser.add_argument(name, type=v.annotation, nargs=None if v.default is v.empty else '?', **kw)
+        parser.add_argument(f'--{flag}', type=kind, metavar=_words.get(v.annotation, 'TEXT'), **kw)
+    else: parser.add_argument(name, type=kind, nargs=None if v.default is v.empty else '?', **kw)
+
+# %% ../nbs/79_commands.ipynb #79a00002
+class _Words(argparse.ArgumentParser):
+    "Says what is wrong in one line"
+    def parse_args(self, words=None):
+        found,odd = self.parse_known_args(words)
+        if odd: self.error(_odd_words(odd, self._option_string_actions))
+        return found
+    def error(self, message): self.exit(2, f'{self.prog}: {message}. All flags: {self.prog} --help\n')
+
+def _odd_words(odd, flags):
+    flag = next((o.split('=')[0] for o in odd if o.startswith('--')), None)
+    if flag is None: return f"too many words: {' '.join(odd)}; what holds blanks or braces wants quotes, '...'"
+    near = get_close_matches(flag, flags, 1)
+    return f"there is no flag {flag}" + (f", did you mean {near[0]}?" if near else '')
+
+# %% ../nbs/79_commands.ipynb #79a00003
+def _read(kind, text, expected, good=lambda x: abs(x)<2**63):
+    "A number, or a sentence"
+    try:
+        if good(x := kind(text)): return x
+    except ValueError: pass
+    raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
+
+def _whole(text): return _read(int, text, 'a whole number')
+def _number(text): return _read(float, text, 'a number')
+def _seed(text): return _read(int, text, 'a whole number from 0 to 9223372036854775807', lambda x: 0<=x<2**63)
 
 # %% ../nbs/79_commands.ipynb #65a0d4b8
 commands = {} # Name -> function
@@ -64,10 +93,19 @@ def overview()->str:
 
 # %% ../nbs/79_commands.ipynb #6eb81929
 def _say(line, code):
+    wipe() # a bar that is on the terminal
     print(line, file=sys.stderr)
     return code
 
 def _one_line(message): return '; '.join(o.strip() for o in str(message).splitlines() if o.strip()).replace(':;', ':')
+
+def _in_flags(message, f):
+    "Python's words for what is a flag here: resume=True -> --resume, labels='folders' -> --labels folders"
+    def flag(m):
+        name,value = m[1].replace('_', '-'),m[2].strip('\'"')
+        return {'True':f'--{name}', 'False':f'--no-{name}', '':f'--{name}'}.get(value, f'--{name} {value}')
+    names = '|'.join(inspect.signature(f).parameters)
+    return re.sub(rf"(?<![\w.{{,:-])({names})=('[^']*'|\"[^\"]*\"|[\w.+-]*\w|)", flag, _one_line(message))
 
 # %% ../nbs/79_commands.ipynb #31faf911
 def _go_on(args):
@@ -79,11 +117,11 @@ def _go_on(args):
 
 # %% ../nbs/79_commands.ipynb #4e7c3225
 @contextmanager
-def _plain_warnings(name):
+def _plain_warnings(name, f):
     "Warnings as one line each"
     def show(message, category, *_):
         if issubclass(category, (DeprecationWarning, FutureWarning)): return
-        _say(f'{name}: warning: {_one_line(message)}', 0)
+        _say(f'{name}: warning: {_in_flags(message, f)}', 0)
     with warnings.catch_warnings():
         warnings.simplefilter('default', UserWarning) # files that were left out are news for everybody
         warnings.showwarning = show
@@ -92,32 +130,42 @@ def _plain_warnings(name):
 # %% ../nbs/79_commands.ipynb #3e57939b
 refusals = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError) # with a sentence for the user
 
-def _refused(e, name):
+def _refused(e, name, f):
     "One line for what a user can put right; anything else is raised again"
     ours = isinstance(e, refusals) or type(e).__name__=='OutOfMemoryError'
     if os.environ.get('PROGROW_DEBUG') or not ours: raise e
-    return _say(f'{name}: {_one_line(e) or type(e).__name__}', 1)
+    return _say(f'{name}: {_in_flags(e, f) or type(e).__name__}', 1)
 
 # %% ../nbs/79_commands.ipynb #de3ebbc1
 def _run(f, words):
     "Call a command with its words -> exit code. A flag that is left out is not handed on"
     args,name = {},f'progrow {f.__name__}'
     try:
-        with _plain_warnings(name):
-            args = {k:v for k,v in vars(parser(f).parse_args(words)).items() if v is not None}
-            f(**args)
-            sys.stdout.flush()
+        args = {k:v for k,v in vars(parser(f).parse_args(words)).items() if v is not None}
+        with _plain_warnings(name, f), redirect_stdout(sys.stderr): said = f(**args)
+        if said is not None: print(said, flush=True)
         return 0
     except SystemExit as e: return _say(f'{name}: told to stop{_go_on(args)}', e.code) if e.code in (129, 143) else e.code or 0
     except KeyboardInterrupt: return _say(f'{name}: stopped{_go_on(args)}', 130)
-    except BrokenPipeError: return os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # `progrow ... | head` has read enough
-    except (*refusals, RuntimeError) as e: return _refused(e, name)
+    except (*refusals, RuntimeError) as e: return _refused(e, name, f)
 
 # %% ../nbs/79_commands.ipynb #2f42eb50
+class _Pipe(io.FileIO):
+    "A stream whose reader may go away, as in `progrow train | head -1`: from then on it writes into nothing, and the work goes on"
+    def write(self, b):
+        try: return super().write(b)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(b)
+
 def _settle():
-    "Be a good program: lines go out when they are complete"
-    for o in (sys.stdout, sys.stderr):
-        if isinstance(o, io.TextIOWrapper): o.reconfigure(line_buffering=True)
+    "Be a good program: lines go out when they are complete, and outlive their reader"
+    for name in ('stdout','stderr'):
+        o = getattr(sys, name)
+        if not isinstance(o, io.TextIOWrapper): continue
+        if o.isatty(): o.reconfigure(line_buffering=True); continue
+        pipe = io.BufferedWriter(_Pipe(o.fileno(), 'w', closefd=False))
+        setattr(sys, name, io.TextIOWrapper(pipe, o.encoding, o.errors, line_buffering=True))
 
 def _unknown(name):
     near = get_close_matches(name, commands, 1)
@@ -136,4 +184,4 @@ def main(
 
 # %% ../nbs/79_commands.ipynb #39d1ad19
 # What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['command', 'commands', 'parser']
+__all__ = ['command', 'main']

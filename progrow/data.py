@@ -16,7 +16,8 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.torch_core import default_device
 from progrow.containers import map_npy
-from progrow.files import cache_folder, check_room, fingerprint, made_once, moved, with_progress
+from progrow.files import cache_folder, check_room, fingerprint, made_once, moved
+from progrow.progress import with_progress
 from progrow.images import from_uint8
 from progrow.picture_files import check_colour, fit_image
 from progrow.sources import as_labels, ignored_text, open_source

@@ -13,7 +13,7 @@ from collections.abc import Sized
 from pathlib import Path
 from torch import nn, Tensor
 from fastcore.basics import patch
-from .files import with_progress
+from .progress import with_progress
 from .swd import as_pixels, check_pictures
 
 # %% ../nbs/52_features.ipynb #e26b0dc5

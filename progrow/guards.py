@@ -88,7 +88,7 @@ def after_fit(self:Checkpoints):
     self.learn.processes.wait() # nobody leaves before the file is whole
     if self.learn.processes.first:
         print(f"Stopped after {self.images_seen} images, and saved: {self.last}. To go on, make the same call again, "
-              f"or learn.resume({str(self.path)!r}) and learn.fit().")
+              "or resume from that file.")
 
 # %% ../nbs/41_guards.ipynb #cbb36599
 _signals = [getattr(signal, n) for n in ('SIGINT','SIGTERM','SIGHUP') if hasattr(signal, n)] # Windows has no SIGHUP

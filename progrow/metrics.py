@@ -16,13 +16,13 @@ from torch import nn
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastcore.basics import patch, store_attr
-from .data import digest, image_pyramid
+from .data import ImagePyramid, digest, image_pyramid
 from .features import FeatureNetwork, extract, feature_network, feature_statistics
 from .feature_metrics import frechet_distance, inception_score, kernel_distance, precision_recall
 from .files import atomic_write, cache_folder, fingerprint, write_json
 from .images import to_uint8
 from .path_length import path_lengths, perceptual_path_length
-from .runs import open_generator
+from .runs import open_generator, pictures_of
 from .sampling import sample_images, styled
 from .swd import (laplacian_pyramid, sliced_distance, sliced_wasserstein, swd_floor, swd_published, swd_quick)
 from .variety import coverage_floor, mode_coverage, ms_ssim
@@ -178,7 +178,7 @@ def _problem(metrics, network):
 # %% ../nbs/55_metrics.ipynb #46bca8bd
 def evaluate(
     generator, # A generator, a `Learner`, or anything for `open_generator`: a file, the folder of a run, a name
-    images, # What it learned from: an `ImagePyramid`, or anything for `image_pyramid`
+    images=None, # What to compare with: an `ImagePyramid`, or anything for `image_pyramid`; None: what the run learned from
     metrics=('swd','ms-ssim'), # Names in `evaluators`
     n:int=2048, # Pictures on each side; half of the set if it has fewer
     network=None, # `'inception'`, `'lite0'` or a `FeatureNetwork`, for fd, kd, is and pr
@@ -186,14 +186,14 @@ def evaluate(
     psi:float=1., # Truncation, for generators that know it
     batch_size:int=64, # Pictures drawn at once
     cache=True, # Where floors and features of reals are kept: see `cache_folder`; False: nowhere
-    progress:bool|None=None # Show a bar while a network looks at pictures; None: from 1000 pictures on
+    progress:bool|None=None # Say how far it is while a network looks at pictures; None: from 1000 pictures on
 )->Evaluation: # A table with the floor beside every number
     "Judge a generator. `ValueError` for unknown metrics, images of another size, or a metric without its network"
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if problem := _problem(metrics, network): raise ValueError(problem)
     network = feature_network(network) if isinstance(network, str) else network
     G,resolution,name = _generator(generator)
-    images = image_pyramid(images, resolution)
+    images = _reals(generator, images, resolution)
     known,(real,other) = digest(images),_two_heaps(images, resolution, n, seed)
     fake = to_uint8(_draw(G, len(real), seed, psi, resolution, batch_size)).cpu().numpy()
     sides = Sides(real, fake, network, G, seed, progress, psi)
@@ -214,6 +214,12 @@ def _generator(g):
     if isinstance(g, nn.Module): return g,g.resolution,type(g).__name__
     net = open_generator(g)
     return net,net.resolution,Path(g).name
+
+def _reals(source, images, resolution):
+    "The pictures to compare with, as the run has them, whatever size its generator has by now"
+    if images is None: images = source.images if isinstance(source, Learner) else pictures_of(source)
+    if isinstance(images, ImagePyramid) and resolution in images.resolutions: return images
+    return image_pyramid(images, resolution)
 
 def _draw(G, n, seed, psi, resolution, batch_size):
     "Pictures from a seed; a style generator draws new noise for each, as it is meant to be judged"

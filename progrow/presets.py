@@ -22,7 +22,7 @@ def pick_loss(
     if isinstance(loss, Loss): return deepcopy(loss)
     name,_,text = loss.partition(':')
     if name not in loss_names:
-        raise ValueError(f"there is no loss {name!r}: take one of {', '.join(loss_names)}, or an object like WGANGP()")
+        raise ValueError(f"there is no loss {name!r}: take one of {', '.join(loss_names)}, or in Python a Loss of your own")
     options = _loss_options(text, loss_names[name], resolution)
     if options is None: raise ValueError(_loss_problem(loss, loss_names[name]))
     if name in ('non-saturating','pairing'): options = {'full_resolution':resolution, **options}
@@ -75,8 +75,8 @@ def options(
         return name,{k.arg:ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError, AttributeError): raise ValueError(_unreadable.format(text, name)) from None
 
-_unreadable = ("{!r} cannot be read: options look like {}:key=value,key=value, "
-               "where a value is a number or {{resolution: number, ...}}")
+_unreadable = ("{!r} cannot be read: options look like '{}:key=value,key=value', "
+               "where a value is a number or {{resolution:number,resolution:number}}; a shell wants the quotes")
 
 def _preset_problem(name, changes):
     if name not in named_presets: return f"no preset is named {name!r}; take one of {', '.join(named_presets)}"

@@ -7,23 +7,23 @@ __all__ = ['check_folder', 'run_name', 'save_settings', 'save_results', 'SavedRu
            'describe']
 
 # %% ../nbs/43_runs.ipynb #a0c73dbd
-import inspect
+import inspect, sys
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import contextmanager
 from json import loads
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np
 from torch import nn
 from fastcore.basics import patch
-from .callbacks import Log, tracker
+from .callbacks import Log, time_left, tracker
 from .checkpoint import (averaged_generator, checkpoints, generator_from, load_checkpoint, load_tensors,
                                 shipped_file, shipped_generators)
-from .cost import memory_per_stage, plan, plan_text, seconds_per_image
+from .cost import memory_per_stage, plan, plan_text, readable_time, seconds_per_image
 from .data import ImagePyramid, builtin_sets, image_pyramid
 from .files import atomic_write, fingerprint, folder_lock, write_json
 from .guards import Checkpoints, FitsInMemory, only_reads, run_problem
 from .images import show_images
-from .learner import ProgressiveLearner, versions
+from .learner import ProgressiveLearner, how_shown, versions
 from .schedule import GrowthSchedule
 from .sources import open_source
 
@@ -33,7 +33,7 @@ def _folder_problem(path, images, resume):
     named = isinstance(images, (str,Path)) and images not in builtin_sets
     if named and Path(images).expanduser().resolve() in (path.resolve(), *path.resolve().parents):
         return (f"path={str(path)!r} lies in the folder of the images, {images}, where its pictures would be taken "
-                "for images: choose a path outside")
+                "for images: choose one outside")
     kept = bool(checkpoints(path/'checkpoints'))
     if kept and not resume:
         return f"{path} holds a run: go on with it (resume=True), choose another path, or delete the folder"
@@ -59,22 +59,26 @@ def fit_in(self:ProgressiveLearner,
     resume:bool=True, # Go on with what is there; False: complain if there is a run
     minutes:float=10., # Between two checkpoints
     tracker_name:str|None=None, # `'tensorboard'` or `'wandb'`
-    show:str|None=None # `'bar'`, `'lines'` or `'nothing'`; None: see `how_to_show`
+    show:str|None=None, # `'bar'`, `'lines'` or `'nothing'`; None: see `how_to_show`
+    changed:tuple=(), # What may differ from the checkpoint, see `learn.resume`
+    yes:bool=True # Start it however long it takes; False: refuse a new run of more than two days
 ): # This learner, trained
     "`fit`, with a folder that can be gone on with"
     ask = self.processes.from_first
     folder = ask(lambda: Path('runs')/run_name(self) if path is None else check_folder(path, self.images, resume))
-    with folder_lock(folder) if path is not None and self.processes.first else nullcontext():
-        if ask(lambda: bool(checkpoints(folder/'checkpoints'))): _go_on(self, folder)
-        writes = path is not None and self.processes.first
+    with _kept_apart(self, folder, path is None):
+        going_on,writes = ask(lambda: bool(checkpoints(folder/'checkpoints'))),path is not None and self.processes.first
+        if going_on: _go_on(self, folder, changed)
+        watchers = _watchers(self, folder, minutes, path is not None, tracker_name)
+        _fits(self)
+        ask(lambda: _say_how_long(self, show, yes or going_on))
         if writes: save_settings(self, folder)
-        self.fit(cbs=_watchers(self, folder, minutes, path is not None, tracker_name), show=show)
-        if writes: save_results(self, folder)
+        _fit_and_save(self, folder, watchers, show, writes)
     return self
 
 # %% ../nbs/43_runs.ipynb #e373f5e7
-def _go_on(learn, folder):
-    learn.resume(folder/'checkpoints')
+def _go_on(learn, folder, changed=()):
+    learn.resume(folder/'checkpoints', *([changed] if changed else []))
     if learn.processes.first:
         print(f"Going on with {folder}: {learn.images_seen:,} of {learn.schedule.total_images:,} images are done.")
 
@@ -86,6 +90,40 @@ def _watchers(learn, folder, minutes, write, tracker_name):
         if write: cbs.append(Log(folder/'log.jsonl'))
     return cbs
 
+# %% ../nbs/43_runs.ipynb #a10c0004
+@contextmanager
+def _kept_apart(learn, folder, unnamed):
+    "Keep other processes out of the folder; one that nobody asked for is gone afterwards, if nothing was written into it"
+    if not learn.processes.first: yield; return
+    try:
+        with folder_lock(folder): yield
+    finally:
+        if unnamed and folder.is_dir() and not any(folder.iterdir()): folder.rmdir()
+
+def _fit_and_save(learn, folder, watchers, show, writes):
+    "Train; what is trained to its end gets its results, also where the last checkpoint could not be written"
+    failed = None
+    try: learn.fit(cbs=watchers, show=show)
+    except OSError as e: failed = e
+    if writes and not learn.ticks_left(): save_results(learn, folder)
+    if failed: raise failed
+
+def _fits(learn):
+    "Raises `ValueError` for a run that does not fit into the memory that is free"
+    for c in learn.cbs:
+        if isinstance(c, FitsInMemory): c.before_fit()
+
+def _say_how_long(learn, show, yes):
+    "Say how long the rest will take on this machine. Raises `ValueError` where that is too long"
+    quiet = yes and how_shown(learn, show)=='nothing'
+    if quiet or not learn.ticks_left(): return
+    seconds,left = time_left(learn),learn.schedule.total_images-learn.images_seen
+    if not yes and seconds>2*86400: raise ValueError(_too_long.format(readable_time(seconds)))
+    print(f"{left:,} images to go, about {readable_time(seconds)} on this machine", file=sys.stderr)
+
+_too_long = ("this run would take about {} on this machine, and that is more than two: pass yes=True to start it all the same, "
+             "dry_run=True to see what each stage takes, or take a shorter schedule, such as minutes")
+
 # %% ../nbs/43_runs.ipynb #3700f634
 def run_name(learn)->str: # Images, resolution, and a fingerprint of the settings
     "A folder name that the same settings get again"
@@ -95,23 +133,38 @@ def run_name(learn)->str: # Images, resolution, and a fingerprint of the setting
 # %% ../nbs/43_runs.ipynb #12876f39
 def save_settings(learn, folder):
     "Write down what decides a run, in full, for people to read: `settings.json`"
-    write_json(folder/'settings.json', dict(settings=learn.settings, arguments=learn.arguments, versions=versions()))
+    write_json(folder/'settings.json', dict(settings=learn.settings, classes=learn.images.label_names,
+                                            arguments=learn.arguments, versions=versions()))
 
 # %% ../nbs/43_runs.ipynb #9b2560c2
 def save_results(
     learn, # A trained learner
     path # Folder, made if needed
 )->Path: # The folder
-    "Write the generator, the strip, 64 samples, and the plot of the losses"
-    path = Path(path)
-    learn.export(path/'generator.pt')
-    learn.sample_strip.show().save(path/'strip.png')
-    show_images(learn.sample(64), scale=2).save(path/'samples.png')
-    fig = learn.history.plot().figure
-    with atomic_write(path/'losses.png') as f:
-        fig.savefig(f, format='png', facecolor='white', dpi=120, bbox_inches='tight')
-    plt.close(fig)
-    return path
+    "Write the generator, the strip, 64 samples, and the plot of the losses, each for itself. `OSError` names what failed"
+    path,failed = Path(path),{}
+    for name,write in dict({'generator.pt':learn.export}, **_pictures(learn)).items():
+        try: write(path/name)
+        except Exception as e: failed[name] = e # whatever it was, the others do not depend on it
+    if not failed: return path
+    why = '; '.join(f'{k} ({v})' for k,v in failed.items())
+    raise OSError(f"the run is trained, but some of its results could not be written into {path}: {why}. "
+                  "The others are there; the same call writes all of them again") from next(iter(failed.values()))
+
+# %% ../nbs/43_runs.ipynb #a10c0005
+def _pictures(learn):
+    "File -> what writes it"
+    def plot(path):
+        fig = learn.history.plot().figure
+        try:
+            with atomic_write(path) as f: fig.savefig(f, format='png', facecolor='white', dpi=120, bbox_inches='tight')
+        finally: plt.close(fig)
+    def picture(make):
+        def write(path):
+            with atomic_write(path) as f: make().image.save(f, 'png')
+        return write
+    return {'strip.png':picture(lambda: learn.sample_strip.show()),
+            'samples.png':picture(lambda: show_images(learn.sample(64), scale=2)), 'losses.png':plot}
 
 # %% ../nbs/43_runs.ipynb #e584242b
 class SavedRun:
@@ -137,8 +190,7 @@ def open_run(
     if problem := _no_run(path, within): raise FileNotFoundError(problem)
     return SavedRun(load_checkpoint(within if within.is_dir() else path), path)
 
-def _no_run(path, within):
-    "Why there is no run to open, or None"
+def _no_run(path, within): # Why there is none to open, or None
     if not path.is_dir() or checkpoints(within) or checkpoints(path): return None
     if (path/'generator.pt').exists(): return f"there is no checkpoint in {path}: this run is finished, and its checkpoints were removed"
     if (path/'settings.json').exists():
@@ -194,11 +246,10 @@ def _checkpoint_facts(run):
     return dict(kind='checkpoint', images_seen=run.images_seen, of=run.schedule.total_images, stage=stage,
                 settings=run.settings, arguments=run.arguments, versions=run.checkpoint.get('versions'))
 
-# %% ../nbs/43_runs.ipynb #06578ad0
 def _run_facts(path):
     kept = [o.name for o in checkpoints(path/'checkpoints')]
     run = open_run(path) if kept else None
-    files = [o for o in sorted(path.rglob('*')) if o.is_file() and o.parent.name!='checkpoints']
+    files = [o for o in sorted(path.rglob('*')) if o.is_file() and o.parent.name!='checkpoints' and o.name[0]!='.'] # no locks
     return dict(kind='run', finished=(path/'generator.pt').exists() and (run is None or run.finished), checkpoints=kept,
                 files_and_bytes=Counter({o.relative_to(path).as_posix():o.stat().st_size for o in files}),
                 newest_checkpoint=_checkpoint_facts(run) if run else None)
@@ -254,12 +305,13 @@ def dry_run(self:ProgressiveLearner):
     seconds = seconds_per_image(self.players, self.images, self.schedule, self.images_seen)
     memory = memory_per_stage(self.players, self.schedule, self.images_seen)
     self.table = plan(self.schedule, seconds, memory, self.images_seen)
-    if self.processes.first: print(plan_text(self.table))
-    try:
-        for c in self.cbs:
-            if isinstance(c, FitsInMemory): c.before_fit()
+    if self.processes.first: print(f'{plan_text(self.table)}\n{_counted}')
+    try: _fits(self)
     except ValueError as e: print(f'This would be refused: {e}')
     return self
+
+_counted = ("The memory is that of weights, optimizer and one step. Python and PyTorch come on top, with about half a GB, "
+            "and so do pictures that are held in memory.")
 
 # %% ../nbs/43_runs.ipynb #cfa9e44d
 # What users import. The other names on this page are for our own modules, and may change.

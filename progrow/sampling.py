@@ -46,7 +46,7 @@ def styles_problem(
     "What is wrong with asking a generator for something that takes styles"
     if styled(generator): return None
     return (f"{what} is for style generators, and a {type(generator).__name__} has no styles, only its latent vector z: "
-            "take a StyleGenerator, for example load_generator('avatars-stylegan')")
+            "take a StyleGenerator, such as the avatars-stylegan that comes with progrow")
 
 # %% ../nbs/25_sampling.ipynb #d0dc4cba
 def _draw_problem(generator, latents, labels, psi, w, options):

@@ -18,7 +18,8 @@ from torch import Tensor
 from fastcore.basics import patch
 from .containers import (labels_file, labels_in, map_npy, most_classes, open_npz, open_zip, reading, sort_out,
                                 unpack, walk, why)
-from .files import fingerprint, with_progress
+from .files import fingerprint
+from .progress import with_progress
 from .picture_files import TooLarge, check_colour, fit_image, is_grey, open_picture
 
 # %% ../nbs/11_sources.ipynb #643c0ef4

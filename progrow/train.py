@@ -236,13 +236,14 @@ def fit_progressive(
     minutes:float=10., # Between two checkpoints
     tracker:str|None=None, # Also report to `'tensorboard'` or `'wandb'`, where installed
     show:str|None=None, # `'bar'`, `'lines'` (one per tick) or `'nothing'`; None: see `how_to_show`
+    yes:bool=True, # Start it however long it takes; False: refuse a new run of more than two days
     **kwargs
 )->ProgressiveLearner: # Trained: `learn.sample(16)`, `learn.export(path)`
     "Train a generator on pictures of your own, from 4x4 up, in one call; killed, call it again"
     how_to_show(show) # complains about other words
     if path is not None: check_folder(path, images, resume)
     learn = progressive_learner(images, resolution, **kwargs)
-    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show)
+    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show, yes=yes)
 
 # %% ../nbs/45_train.ipynb #3b89710e
 def resume_run(

@@ -68,8 +68,8 @@ def test_flags_are_those_of_python():
     from progrow.train import fit_progressive, progressive_learner, resume_run
     ours = lambda name: defaults(commands[name])
     for name,fs,extra,left in (
-            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','column','gpus','schedule','loss','cache'}, {'source','generator','discriminator','cbs','kwargs','progress','show'}),
-            ('resume', [resume_run], {'quiet'}, {'show'}),
+            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','column','gpus','schedule','loss','cache','yes'}, {'source','generator','discriminator','cbs','kwargs','progress','show'}),
+            ('resume', [resume_run], {'quiet','resolution','total_kimg','more_images'}, {'show'}),
             ('data', [avatars, image_pyramid], {'images','preview','json','n','seed','cache'}, {'source','progress','kwargs'}),
             ('interpolate', [save_animation, interpolate], {'file','out','device','frames'}, {'generator','path'})):
         cli,python = ours(name),defaults(*fs)
@@ -90,7 +90,27 @@ def test_usage_errors(words, capsys):
     out,err = capsys.readouterr()
     assert not out and err
 
-def test_suggests(capsys): refused(capsys, 'smaple x', "did you mean 'sample'", 2)
+@pytest.mark.parametrize('words,match', [('smaple x', "did you mean 'sample'"), ('train --resolutoin 64', 'no flag --resolutoin, did you mean --resolution[?]'), ('train --resolutoin=64', 'did you mean --resolution[?]'),
+    ('train digits --schedule minutes:stabilize_kimg=4:4 minutes:stabilize_kimg=8:4', 'wants quotes'), ('info a b', 'too many words: b')])
+def test_suggests(words, match, capsys): refused(capsys, words, match, 2)
+
+@pytest.mark.parametrize('words', ['train --seed -1', f'train --seed {2**70}', f'sample x --seed {2**70}', f'evaluate x --seed -1', 'data avatars --seed -1', f'train --resolution {2**70}', 'train --resolution 2.5',
+    'train --average-kimg nan', 'train --minutes inf', 'sample x --psi nan', 'interpolate x --fps inf', 'grid x --rows many'])
+def test_numbers_that_are_none(words, capsys): refused(capsys, words, r'argument --[\w-]+: expected a (whole )?number', 2)
+
+def test_python_words_are_told_as_flags(capsys, tmp_path):
+    few_words = f'digits --resolution 8 --device cpu --schedule {few} --path {tmp_path}/r'
+    (tmp_path/'r').mkdir(); (tmp_path/'r'/'generator.pt').write_bytes(b'')
+    (tmp_path/'photos').mkdir(); (tmp_path/'photos'/'x.png').write_text('no picture')
+    said = {}
+    for words in (f'train digits --path plain --no-resume', f'train {few_words}', f'data {tmp_path}/photos', 'data digits --n 5', 'data digits --labels folders', 'train --loss hinge', 'train --precision fp8',
+                  f'train {few_words}2 --average-kimg 1 --average-decay .9', f'train {few_words}3 --resolution 64 --image-channels 2', 'sample plain --psi .5', 'mix plain', 'sample plain --device tpu', 'train --schedule minutes:a',
+                  f'train {tmp_path} --conditional --path {tmp_path}/q'):
+        capsys.readouterr()
+        assert main(words.split())==1, words
+        said[words] = capsys.readouterr().err
+    assert not {k:v for k,v in said.items() if re.search(r'=True|=False|=None|learn\.|\w\(|\b(on_error|labels|resume|path|precision)=', v)}
+    assert '--on-error skip' in said[f'data {tmp_path}/photos']
 
 def test_options():
     assert options('wgan-gp')==('wgan-gp', {})
@@ -132,13 +152,14 @@ def test_train_results(runs):
 def test_train_says_what_it_does(capsys, tmp_path):
     words = f'train digits --path {tmp_path}/r --resolution 8 --device cpu --fmap-base 32 --schedule {few} --loss wgan-gp:target=750,penalty=5'.split()
     assert main(words)==0
-    out = capsys.readouterr().out
-    assert re.search(r'^0\.3 of 0\.3 kimg, 8x8 stabilize, critic \S+, generator \S+$', out, re.M) and 'Trained on 304 pictures' in out
+    out,err = capsys.readouterr()
+    assert re.search(r'^0\.3 of 0\.3 kimg, 8x8 stabilize, critic \S+, generator \S+, 100%, \d+ images/s, 0:\d\d so far, 0:00 left$', err, re.M)
+    assert re.match(r'300 images to go, about \d+ s on this machine\n', err) and re.fullmatch(r'Trained on 304 pictures. In .*\n', out)
     loss = json.loads((tmp_path/'r'/'settings.json').read_text())['settings']['loss']
     assert (loss['name'], loss['target'], loss['penalty'])==('WGANGP', 750., 5.)
     assert main(words)==0  # nothing is left to do
     refused(capsys, ' '.join(words)+' --seed 3', 'seed: the checkpoint has 0, this run 3')
-    refused(capsys, ' '.join(words)+' --no-resume', 'holds a run')
+    refused(capsys, ' '.join(words)+' --no-resume', 'holds a run: go on with it \\(--resume\\)')
 
 def test_dry_run(capsys, tmp_path):
     assert main(f'train digits --path {tmp_path}/r --resolution 8 --device cpu --fmap-base 32 --schedule {few} --dry-run'.split())==0
@@ -149,7 +170,7 @@ def test_dry_run(capsys, tmp_path):
 def test_train_refuses(capsys, tmp_path):
     for words,match in (('nowhere', 'no file or folder'), ('digits --resolution 8 --loss hinge', 'no loss'), ('--schedule slow', 'no preset is named'),
                         ('--schedule minutes:speed=2', "no option 'speed'"), ('--schedule official:gpus=3', 'gpus'), ('digits --column ffhq', 'give --config too'),
-                        ('--schedule minutes:x', 'cannot be read'), ('--precision fp8', 'precision'), ('--seed -1', 'seed must be'), ('--device cuda:99', 'CUDA'), ('--gpus 8', "'minutes' has numbers for gpus in"), ('--config A --schedule official --gpus 3', 'gpus'),
+                        ('--schedule minutes:x', 'cannot be read'), ('--precision fp8', 'precision'), ('--device cuda:99', 'CUDA'), ('--gpus 8', "'minutes' has numbers for gpus in"), ('--config A --schedule official --gpus 3', 'gpus'),
                         ('digits --resolution 8 --tracker paper', 'tracker')):
         refused(capsys, f'train {words} --path {tmp_path}/r', match)
     assert not (tmp_path/'r'/'generator.pt').exists()
@@ -162,7 +183,7 @@ def test_config(words, want, monkeypatch, tmp_path):
     from progrow import train
     from progrow.schedule import GrowthSchedule
     made = {}
-    def note(images, path, resume, dry_run, minutes, show, **kw): made['learn'] = train.progressive_learner(images, **{**kw, 'fmap_max':kw.get('fmap_max', 8), 'fmap_base':8})
+    def note(images, path, resume, dry_run, minutes, show, yes, **kw): made['learn'] = train.progressive_learner(images, **{**kw, 'fmap_max':kw.get('fmap_max', 8), 'fmap_base':8})
     monkeypatch.setattr(train, 'fit_progressive', note)
     schedule,loss,network,latent_dim = want
     assert main(f'train digits --resolution 8 --device cpu --path {tmp_path} --dry-run {words}'.split())==0
@@ -234,8 +255,8 @@ def test_lines_are_the_choice_of_the_caller(capsys, monkeypatch, tmp_path):
     capsys.readouterr()
     for name,flags,lines in (('a', '', True), ('b', '--quiet', False)):
         assert main(f'{words}/{name} {flags}'.split())==0
-        out = capsys.readouterr().out
-        assert (' kimg, 8x8 stabilize, critic ' in out)==lines and 'Trained on 304 pictures' in out and 'generator_loss' not in out
+        out,err = capsys.readouterr()
+        assert (' kimg, 8x8 stabilize, critic ' in err)==lines and 'Trained on 304 pictures' in out and 'generator_loss' not in out+err
 
 def test_old_names():
     assert cli.options is options
@@ -393,14 +414,14 @@ def test_exit_codes_of_the_process():
     assert r.returncode==1 and r.stderr.count('\n')==1 and not r.stdout
 
 @pytest.mark.skipif(os.name!='posix', reason='signals of POSIX')
-@pytest.mark.parametrize('number,code,word', [(signal.SIGINT, 130, 'stopped'), (signal.SIGTERM, 143, 'told to stop')])
+@pytest.mark.parametrize('number,code,word', [('SIGINT', 130, 'stopped'), ('SIGTERM', 143, 'told to stop'), ('SIGHUP', 129, 'told to stop')])
 def test_stopped_while_training(tmp_path, number, code, word):
     run = tmp_path/'a run'
     cmd = [sys.executable, '-u', '-m', 'progrow.cli', 'train', 'digits', '--path', str(run), '--resolution', '8', '--device', 'cpu', '--fmap-base', '32', '--schedule', 'minutes:total_kimg=20']
     p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in p.stdout:
+    for line in p.stderr:
         if ' kimg, ' in line: break
-    p.send_signal(number)
+    p.send_signal(getattr(signal, number))
     out,err = p.communicate(timeout=120)
     assert p.returncode==code, err
     assert f"{word}; go on with: progrow resume '{run}'" in err and 'Traceback' not in err
@@ -426,3 +447,67 @@ def test_resume(capsys, tmp_path):
     refused(capsys, f'resume {tmp_path}', 'give the folder of a run')
     (tmp_path/'checkpoints').mkdir()
     refused(capsys, f'resume {tmp_path}', 'no checkpoint')
+
+@pytest.mark.skipif(os.name!='posix', reason='pipes of POSIX')
+def test_training_outlives_its_reader(tmp_path):
+    sizes = f'--resolution 8 --device cpu --fmap-base 32 --latent-dim 8 --schedule {few} --path {tmp_path}/r'
+    r = subprocess.run(f'"{sys.executable}" -u -m progrow.cli train digits {sizes} 2>&1 | head -1', shell=True, capture_output=True, text=True, timeout=240)
+    assert r.stdout.startswith('300 images to go') and r.stdout.count('\n')==1 and not r.stderr
+    assert (tmp_path/'r'/'generator.pt').exists() and len(list((tmp_path/'r'/'checkpoints').glob('*.pt')))==1
+
+def test_json_is_json_on_a_fresh_cache(tmp_path):
+    for i in range(2):
+        r = script('data', 'glyphs', '--n', '1100', '--resolution', '8', '--json', '--preview', f'{tmp_path}/p.png', '--cache', f'{tmp_path}/c')
+        assert r.returncode==0 and json.loads(r.stdout)['pictures']==1100, r.stderr
+        assert 'preview: ' in r.stderr # a note
+
+def test_what_is_printed_on_the_way_is_a_note(monkeypatch, capsys):
+    def chatty(*, loud:bool=False): "Chat"; print('on the way'); return 'the result'
+    monkeypatch.setitem(commands, 'chatty', chatty)
+    assert main(['chatty'])==0 and capsys.readouterr()==('the result\n', 'on the way\n')
+
+def test_a_run_of_years_wants_a_yes(monkeypatch, capsys, tmp_path):
+    from progrow import callbacks
+    monkeypatch.setattr(callbacks, 'seconds_per_image', lambda *_: {4:1000., 8:1000.})
+    words = f'train digits --resolution 8 --device cpu --quiet --fmap-base 32 --latent-dim 8 --schedule {few} --path {tmp_path}/r'
+    refused(capsys, words, r'would take about 3\.5 days .*: pass --yes to start it all the same, --dry-run to see')
+    assert not (tmp_path/'r'/'settings.json').exists()
+    assert main([*words.split(), '--yes'])==0
+
+def test_the_help_quotes_braces(capsys):
+    assert main(['train', '--help'])==0
+    out = ' '.join(capsys.readouterr().out.split())
+    assert "'minutes:total_kimg=90,batch_size={4:16,16:8}'" in out and not re.search(r"(?<!')(minutes|official):\w+=[^' ]*\{", out)
+    with pytest.raises(ValueError, match='a shell wants the quotes'): options('minutes:stabilize_kimg=4:4')
+
+def test_samples_are_png_and_leave_none_behind(capsys, tmp_path):
+    refused(capsys, f'sample plain --out {tmp_path}/a.jpg', 'written as PNG')
+    assert not (tmp_path/'a.jpg').exists()
+    assert main(f'sample plain --n 5 --out {tmp_path}/s'.split())==0 and main(f'sample plain --n 5 --out {tmp_path}/s'.split())==0
+    refused(capsys, f'sample plain --n 3 --out {tmp_path}/s', 'holds 2 other pictures, such as 0003.png')
+    assert len(list((tmp_path/'s').iterdir()))==5
+    assert main(f'sample plain --n 8 --out {tmp_path}/s'.split())==0
+
+def test_classes_by_name(monkeypatch, capsys, tmp_path):
+    from progrow import runs
+    names,opened = ['coat','bag','7-up',*'defghij'],runs.open_generator
+    def named(*args): G = opened(*args); G.classes = names; return G
+    def drawn(labels):
+        assert main(f'sample classes --n 4 --labels {labels} --out {tmp_path}/a.png'.split())==0
+        return (tmp_path/'a.png').read_bytes()
+    by_number = drawn('1,2')
+    monkeypatch.setattr(runs, 'open_generator', named)
+    assert drawn('bag,7-up')==drawn('1-2')==by_number!=drawn('coat')
+    refused(capsys, f'sample classes --labels bog --out {tmp_path}/a.png', 'or names: coat, bag')
+
+def test_evaluate_judges_by_the_pictures_of_the_run(runs, tmp_path):
+    settings = json.loads((runs/'plain'/'settings.json').read_text())['settings']
+    assert main(f'evaluate plain --metrics swd-quick --n 100 --out {tmp_path}/e.json'.split())==0
+    assert json.loads((tmp_path/'e.json').read_text())['settings']['digest']==settings['images']['digest']
+
+def test_resume_goes_further(monkeypatch, capsys):
+    from progrow import train
+    given = []
+    monkeypatch.setattr(train, 'resume_run', lambda *args, **kw: given.append(kw) or train.progressive_learner('digits', 8, device='cpu'))
+    for words,want in (('', {}), ('--total-kimg 9 --resolution 16 --more-images', dict(total_kimg=9., resolution=16, more_images=True))):
+        assert main(f'resume plain {words}'.split())==0 and given.pop()==want

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from filelock import FileLock
 from progrow import files
-from progrow.files import atomic_folder, atomic_write, cache_folder, fingerprint, folder_lock, made_once, moved, remove_folder, with_progress, write_json
+from progrow.files import atomic_folder, atomic_write, cache_folder, fingerprint, folder_lock, made_once, moved, remove_folder, write_json
 
 def python(code, **kw): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **kw)
 
@@ -292,11 +292,6 @@ def test_fingerprints_of_the_same_are_the_same():
     assert fingerprint(x)==fingerprint(np.asfortranarray(x))==fingerprint(x.tobytes())==fingerprint(x[:,::-1][:,::-1])
     assert fingerprint(dict(a=1, b=[np.int64(2), (3,)]))==fingerprint(dict(b=[2, [3]], a=1)) and fingerprint(np.arange(3))==fingerprint(np.arange(3).tobytes())
     with pytest.raises(TypeError, match='got Path|got PosixPath|got WindowsPath'): fingerprint(dict(a=Path('x')))
-
-def test_progress_from_1000_pictures_on(capsys):
-    steps = range(3)
-    assert with_progress(steps, 999) is steps and with_progress(steps, 10**6, progress=False) is steps
-    for bar in (with_progress(steps, 1000), with_progress(steps, 1, progress=True)): assert bar is not steps and list(bar)==[0,1,2]
 
 def test_moved_names_load_nothing_until_asked():
     find = moved('progrow.x', digits='sets')

@@ -412,16 +412,16 @@ def test_labels_that_do_not_fit_are_refused(D, labels, says):
 
 # --- in pairs
 
-def linear(scale=1.): return lambda x: scale*x.flatten(1).sum(1)
+def plain_critic(scale=1.): return lambda x: scale*x.flatten(1).sum(1)
 
 def test_pairing_by_hand():
     torch.manual_seed(0)
     x,y = torch.randn(5, 1, 2, 2),torch.randn(5, 1, 2, 2)
     a,b = (o.flatten(1).sum(1) for o in (x, y))
     want = F.softplus(b-a).mean() + .7/2*(4+4) # the slope is two on both sides
-    torch.testing.assert_close(RelativisticPairing(.7).discriminator_loss(linear(), x, y), want)
-    torch.testing.assert_close(RelativisticPairing(.7).generator_loss(linear(), y, x), F.softplus(a-b).mean())
-    torch.testing.assert_close(RelativisticPairing(.7, full_resolution=8).discriminator_loss(linear(), x, y), F.softplus(b-a).mean() + .7/2*8/16)
+    torch.testing.assert_close(RelativisticPairing(.7).discriminator_loss(plain_critic(), x, y), want)
+    torch.testing.assert_close(RelativisticPairing(.7).generator_loss(plain_critic(), y, x), F.softplus(a-b).mean())
+    torch.testing.assert_close(RelativisticPairing(.7, full_resolution=8).discriminator_loss(plain_critic(), x, y), F.softplus(b-a).mean() + .7/2*8/16)
 
 def test_pairing_lazily_pulls_as_much():
     D = Discriminator(8, image_channels=1, fmap_base=32, fmap_max=8)
@@ -440,7 +440,7 @@ def test_pairing_lazily_pulls_as_much():
 def test_pairing_leaves_no_gradient_in_its_reals():
     x = torch.randn(4, 1, 2, 2, requires_grad=True)
     fake = torch.randn(4, 1, 2, 2, requires_grad=True)
-    RelativisticPairing().generator_loss(linear(), fake, x).backward()
+    RelativisticPairing().generator_loss(plain_critic(), fake, x).backward()
     assert x.grad is None and fake.grad.abs().sum()>0
 
 @pytest.mark.parametrize('kw', (dict(gamma=-1.), dict(gamma=float('nan')), dict(gamma=float('inf')), dict(every=0), dict(every=1.5)))

@@ -80,6 +80,21 @@ def test_everything_is_written_down(tmp_path):
     assert f['values']==e.values and f['floors']==e.floors and f['settings']['seed']==3 and f['settings']['digest']==digest(images) and 'torch' in f['versions']
     assert '30 pictures of 16x16 against 30 reals, seed 3' in repr(e) and 'floor' in repr(e)
 
+def test_a_run_is_judged_by_its_own_pictures(tmp_path):
+    "Also while its generator is smaller: pictures read at that size would be others"
+    from helpers import picture, random_bytes
+    from progrow.schedule import GrowthSchedule
+    from progrow.train import progressive_learner
+    (tmp_path/'photos').mkdir()
+    for i,x in enumerate(random_bytes(40, 50)): picture(x).save(tmp_path/'photos'/f'{i:02}.png')
+    learn = progressive_learner(tmp_path/'photos', schedule=GrowthSchedule(32, stabilize_kimg=.032, fade_kimg=.032, batch_size=8), latent_dim=8, fmap_base=32, fmap_max=8, image_channels=1, device='cpu')
+    fit(learn, 8)
+    assert 4<learn.schedule(learn.images_seen).full_resolution<32
+    learn.save_checkpoint(tmp_path/'run'/'checkpoints')
+    for e in (evaluate(tmp_path/'run', metrics='swd-quick', n=16), evaluate(learn, metrics='swd-quick', n=16)):
+        assert e.settings['digest']==learn.settings['images']['digest'] and e.settings['resolution']<32
+    with pytest.raises(ValueError, match='does not say which pictures'): evaluate(learn.export(tmp_path/'g.pt'), metrics='swd-quick', n=16)
+
 def test_path_length_needs_a_generator_and_reals_have_none(monkeypatch):
     given = []
     monkeypatch.setattr(metrics, 'perceptual_path_length', lambda G, **kw: given.append(kw) or 1.)

@@ -88,6 +88,19 @@ def test_setup_names_missing_settings(tmp_path):
     r = subprocess.run([sys.executable, 'setup.py', '--name'], cwd=tmp_path, capture_output=True, text=True)
     assert r.returncode and 'no value for: author' in r.stderr
 
+def test_links_of_the_description_work_on_a_package_index():
+    pytest.importorskip('setuptools')
+    settings()
+    r = subprocess.run([sys.executable, 'setup.py', '--long-description'], cwd=root, capture_output=True, text=True)
+    links = re.findall(r'\]\(([^)\s]+)', r.stdout) + re.findall(r'(?:src|srcset|href)="([^"]+)', r.stdout)
+    assert r.returncode==0 and len(links)>20 and all(re.match('https?://|#', o) for o in links), r.stderr[-500:]
+    pictures = re.findall(r'!\[[^\]]*\]\(([^)\s]+)', r.stdout)
+    assert pictures and all('/raw/main/nbs/assets/' in o for o in pictures)
+
+def test_readme_says_how_to_do_without_gpu_packages():
+    settings()
+    assert '--index-url https://download.pytorch.org/whl/cpu' in (root/'README.md').read_text(encoding='utf-8')
+
 def test_readme_names_both_commands():
     settings()
     text = (root/'README.md').read_text(encoding='utf-8')

@@ -1,9 +1,11 @@
 "Runs from their folders: presets go on, wrong folders are refused, good results survive damaged checkpoints."
+import json, os
 from pathlib import Path
 import pytest, torch
+from fastai.callback.core import Callback
 from progrow.checkpoint import checkpoints
 from progrow.guards import FitsInMemory
-from progrow.runs import open_generator, open_run
+from progrow.runs import describe, open_generator, open_run
 from progrow.train import fit_progressive, pick_device, progressive_learner, resume_run
 from runs import noise, long
 
@@ -55,3 +57,65 @@ def test_what_does_not_fit_is_said_in_a_sentence_of_its_own(monkeypatch):
 def test_a_device_that_is_not_there():
     with pytest.raises(ValueError, match='is not there'): pick_device('mps' if not torch.backends.mps.is_available() else 'xla')
     with pytest.raises(ValueError, match='average_decay must be'): progressive_learner(noise(resolution=8), **{**long, 'average_kimg':None, 'average_decay':1.})
+
+results = {'generator.pt','strip.png','samples.png','losses.png'}
+def names(folder): return {o.name for o in folder.iterdir()}
+
+@pytest.mark.parametrize('broken', ['export', 'history'])
+def test_results_do_not_depend_on_each_other(tmp_path, monkeypatch, broken):
+    from progrow.callbacks import History
+    from progrow.learner import ProgressiveLearner
+    def fail(self, *args): raise KeyError('own network')
+    monkeypatch.setattr(*((ProgressiveLearner, 'export') if broken=='export' else (History, 'plot')), fail)
+    lost = 'generator.pt' if broken=='export' else 'losses.png'
+    with pytest.raises(OSError, match=f'could not be written .*{lost} .*own network'):
+        fit_progressive(noise(resolution=8), path=tmp_path/'run', show='nothing', **long)
+    assert names(tmp_path/'run') & results==results-{lost}
+
+def test_the_generator_is_there_although_the_last_checkpoint_is_not(tmp_path, monkeypatch):
+    from progrow.learner import ProgressiveLearner
+    def full(self, *args): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(ProgressiveLearner, 'save_checkpoint', full)
+    with pytest.raises(OSError, match='No space left'): fit_progressive(noise(resolution=8), path=tmp_path/'run', show='nothing', **long)
+    assert results <= names(tmp_path/'run') and open_generator(tmp_path/'run').resolution==8
+
+def test_a_tracker_that_is_not_there_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match='there is no tracker'): fit_progressive(noise(resolution=8), path=tmp_path/'run', show='nothing', tracker='paper', **long)
+    assert not (tmp_path/'run'/'settings.json').exists()
+
+def test_a_look_into_a_run_shows_no_lock(tmp_path):
+    seen = []
+    class Look(Callback):
+        def after_epoch(self): seen.append((describe(tmp_path/'run')['files_and_bytes'], os.listdir(tmp_path/'run')))
+    fit_progressive(noise(resolution=8), path=tmp_path/'run', show='nothing', minutes=0, cbs=Look(), **long)
+    assert any('.lock' in o for _,o in seen) and not any('.lock' in o for o,_ in seen)
+
+def test_runs_without_a_path_are_kept_apart_and_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    class Again(Callback):
+        done = False
+        def after_batch(self):
+            if not Again.done:
+                Again.done = True
+                with pytest.raises(ValueError, match='another process is training in runs'): progressive_learner(noise(resolution=8), **long).fit_in(show='nothing')
+    fit_progressive(noise(resolution=8), show='nothing', cbs=Again(), **long)
+    assert Again.done and not list((tmp_path/'runs').iterdir())
+
+def test_settings_keep_the_names_of_classes(tmp_path):
+    images = noise(resolution=8)
+    images.label_names = ['coat','bag']
+    fit_progressive(images, path=tmp_path/'run', show='nothing', **long)
+    assert json.loads((tmp_path/'run'/'settings.json').read_text())['classes']==['coat','bag']
+
+def test_a_dry_run_says_what_its_memory_is(capsys):
+    fit_progressive(noise(resolution=8), dry_run=True, **long)
+    assert 'Python and PyTorch come on top' in capsys.readouterr().out
+
+def test_a_new_run_of_days_is_refused_where_nobody_says_yes(tmp_path, monkeypatch, capsys):
+    from progrow import callbacks
+    monkeypatch.setattr(callbacks, 'seconds_per_image', lambda *_: {4:1e5, 8:1e5})
+    kw = dict(path=tmp_path/'run', show='nothing', **long)
+    with pytest.raises(ValueError, match='this run would take about .* days'): fit_progressive(noise(resolution=8), yes=False, **kw)
+    fit_progressive(noise(resolution=8), **kw)
+    fit_progressive(noise(resolution=8), yes=False, **kw) # it has begun already
+    assert 'images to go' not in capsys.readouterr().err
