@@ -92,7 +92,7 @@ def _training(*,
     mirror:bool|None=None, # Flip half the pictures left to right; not for letters and digits. With minutes off, else on
     reset_optimizer:bool|None=None, # Forget Adam's state where a stage begins, as the official code does
     conditional:bool=False, # Learn to draw by class; the pictures need labels
-    precision:str='fp32', # fp32, bf16, or fp16 for GPUs without bf16
+    precision:str='fp32', # fp32, bf16, fp16, or auto for the fastest here
     device:str=None, # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     seed:int=0, # Decides every random number
     resume:bool=True, # Go on where a run in the folder stopped; with --no-resume that is an error

@@ -42,6 +42,10 @@ class Equalized(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         self.c,self.lr_mul = he_constant(shape, gain)*lr_mul, lr_mul
 
+    def scaled(self, x:Tensor) -> tuple: # (input, weight), one of them times `c`: the one of fewer numbers
+        few = x.numel()<self.weight.numel() and x.dtype==self.weight.dtype # 16 bits are not made smaller still
+        return (x*self.c,self.weight) if few else (x,self.scaled_weight)
+
     @property
     def scaled_weight(self) -> Tensor: return self.weight*self.c # As the layer applies it
     @property
@@ -64,7 +68,7 @@ class EqualizedConv2d(Equalized):
     def forward(self, x:Tensor) -> Tensor: # (n, ni, h, w) -> (n, nf, h, w)
         ni = self.weight.shape[1]
         if x.ndim!=4 or x.shape[1]!=ni: raise ValueError(_input_message(x, f'(n, {ni}, h, w)', f'{ni} input channels'))
-        return F.conv2d(x, self.scaled_weight, self.scaled_bias, padding=self.pad)
+        return F.conv2d(*self.scaled(x), self.scaled_bias, padding=self.pad)
 
     def extra_repr(self):
         nf,ni,ks,_ = self.weight.shape
@@ -83,7 +87,7 @@ class EqualizedLinear(Equalized):
     def forward(self, x:Tensor) -> Tensor: # (n, ni) -> (n, nf)
         ni = self.weight.shape[1]
         if x.ndim<2 or x.shape[-1]!=ni: raise ValueError(_input_message(x, f'(n, {ni})', f'{ni} input features'))
-        return F.linear(x, self.scaled_weight, self.scaled_bias)
+        return F.linear(*self.scaled(x), self.scaled_bias)
 
     def extra_repr(self):
         nf,ni = self.weight.shape

@@ -352,6 +352,7 @@ def resume(self:ProgressiveLearner,
     "Go on where a run with the same settings was saved. `ValueError` for other settings; nothing is changed then"
     saved = self.processes.from_first(lambda: load_checkpoint(path))
     if problem := _other_run(saved, self): raise ValueError(problem)
+    if self.precision.asked=='auto': self.to_precision(saved['settings']['precision']) # what it became then
     now = self.settings
     _restore(saved, self)
     if self.processes.first: _say_what_is_new(saved, now, self.extra_callbacks)

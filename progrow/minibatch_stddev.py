@@ -42,7 +42,7 @@ def minibatch_stddev(
     n,_,h,w = x.shape
     g = stddev_group(n, group_size)
     y = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(g, n//g, -1)  # image i is in group i % (n/g)
-    s = (y.var(0, correction=0)+1e-8).sqrt().mean(1)                            # one number per group
+    s = ((y-y.mean(0)).square().mean(0)+1e-8).sqrt().mean(1)                    # one number per group
     return torch.cat([x, s.repeat(g).to(x.dtype).view(n,1,1,1).expand(n,1,h,w)], 1)
 
 # %% ../nbs/22_minibatch_stddev.ipynb #83a76669

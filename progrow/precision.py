@@ -7,33 +7,87 @@ __all__ = ['dtypes', 'precisions', 'Precision', 'all_finite']
 
 # %% ../nbs/32_precision.ipynb #45226121
 from contextlib import nullcontext
+from functools import cache
 from math import inf, log2
-import torch
+from time import perf_counter, process_time
+from warnings import warn
+import torch, torch.nn.functional as F
 from fastcore.basics import patch
 
 # %% ../nbs/32_precision.ipynb #bae6ca1e
 dtypes = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
-def precisions(
-    device='cpu' # Where the networks run
-)->list: # Those of `'fp32'`, `'bf16'`, `'fp16'` that are worth asking for there; the last is the smallest step down
-    "What `Precision` can be on a device: all three, but no bf16 on GPUs older than NVIDIA's Ampere"
-    device = torch.device(device)
+def _possible(device):
+    "What a device can compute in: all three, but no bf16 on GPUs older than NVIDIA's Ampere"
     if not torch.amp.is_autocast_available(device.type): return ['fp32']
     if device.type=='cuda' and not torch.cuda.is_available():
         raise ValueError(f"device={str(device)!r}, but PyTorch sees no CUDA GPU here: take 'cpu'")
     old = device.type=='cuda' and not torch.version.hip and torch.cuda.get_device_capability(device)<(8,0)
     return ['fp32','fp16'] if old else list(dtypes)
 
+# %% ../nbs/32_precision.ipynb #worth002
+def _penalty_gradient(dtype, x, weights):
+    "Twice back through some convolutions, as a gradient penalty goes: the gradient for all weights"
+    y = x
+    with torch.autocast(x.device.type, dtype, enabled=dtype!=torch.float32):
+        for w in weights: y = F.leaky_relu(F.conv2d(y, w, padding=1), 0.2)
+    slope, = torch.autograd.grad(y.float().sum(), x, create_graph=True)
+    return torch.cat([g.flatten() for g in torch.autograd.grad(slope.square().sum()/2, weights)])
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _measure(name, device, seconds=0.3):
+    "How many times as long as fp32 a small step takes, and how far its gradient is off"
+    clock,(n,c,r) = (process_time,(8,32,8)) if device.type=='cpu' else (perf_counter,(32,256,32)) # a GPU is to be busy
+    g = torch.Generator().manual_seed(0) # so that no random number of the run is used up
+    def normal(*size, k): return (torch.randn(*size, generator=g)/k**.5).to(device).requires_grad_()
+    x,weights = normal(n, c, r, r, k=1),[normal(c, c, 3, 3, k=9*c/2) for _ in range(2)]
+    times,grads,end = {o:[] for o in ('fp32', name)},{},perf_counter()+seconds
+    while len(times[name])<4 or perf_counter()<end and len(times[name])<30:
+        for o in times:
+            begun = clock()
+            grads[o] = _penalty_gradient(dtypes[o], x, weights)
+            grads[o].sum().item() # wait for the device
+            times[o].append(clock()-begun)
+    return min(times[name])/min(times['fp32']),((grads[name]-grads['fp32']).norm()/grads['fp32'].norm()).item()
+
+# %% ../nbs/32_precision.ipynb #worth004
+@cache
+def _measured(name, device, oneDNN): return _measure(name, torch.device(device))
+def _probe(name, device): # (time against fp32, error of the gradient)
+    return (1.,0.) if name=='fp32' else _measured(name, str(device), torch.backends.mkldnn.enabled)
+
+def precisions(
+    device='cpu' # Where the networks run
+)->list: # `'fp32'`, and those of `'bf16'` and `'fp16'` that are worth asking for there
+    "What to ask a device for: number formats in which a small step is right, and no slower than in fp32"
+    def worth(time, error): return time<=1.1 and error<=.1
+    device = torch.device(device)
+    return [n for n in _possible(device) if worth(*_probe(n, device))]
+
+def _fastest(device):
+    times = {n:_probe(n, device)[0] for n in precisions(device)}
+    return next(n for n,t in times.items() if t<=1.1*min(times.values()))
+
+def _slow_warning(name, device):
+    "What to say about a format that costs time, or None"
+    time = _probe(name, device)[0]
+    if time<=1.1: return None
+    return (f"precision={name!r} takes {time:.1f} times as long as 'fp32' on this {device.type} device, as a small step "
+            f"showed: take {_fastest(device)!r}, unless memory is short")
+
 # %% ../nbs/32_precision.ipynb #addd8c64
 class Precision:
     "How many bits the networks compute with, and the scale that keeps small gradients from becoming zero"
     def __init__(self,
-        name:str='fp32', # `'fp32'`, `'bf16'` or `'fp16'`
+        name:str='fp32', # `'fp32'`, `'bf16'`, `'fp16'`, or `'auto'`: the fastest of `precisions`, measured
         device='cpu', # Where the networks run
     ):
-        if problem := _name_problem(name, torch.device(device)): raise ValueError(problem)
-        self.name,self.device,self.dtype = name,torch.device(device),dtypes[name]
+        device,self.asked = torch.device(device),name
+        if name=='auto': name = _fastest(device)
+        if problem := _name_problem(name, device): raise ValueError(problem)
+        if slow := _slow_warning(name, device): warn(slow)
+        self.name,self.device,self.dtype = name,device,dtypes[name]
         self.loss_scale,self.good_steps = 2.**16 if name=='fp16' else 1., 0 # good steps since the scale last changed
 
     def autocast(self): # A context manager
@@ -47,9 +101,13 @@ class Precision:
 def _name_problem(name, device):
     "Why a device cannot compute in a number format, or None"
     def quoted(names): return ', '.join(map(repr, names))
-    if name not in dtypes: return f"precision={name!r}: take one of {quoted(dtypes)}"
-    if name=='fp32' or name in (known := precisions(device)): return None
-    return f"precision={name!r}, but {device} has only {quoted(known)}: take {known[-1]!r}"
+    if name not in dtypes: return f"precision={name!r}: take one of {quoted([*dtypes, 'auto'])}"
+    if name not in (known := _possible(device)) and name!='fp32':
+        return f"precision={name!r}, but {device} has only {quoted(known)}: take {known[-1]!r}"
+    if (error := _probe(name, device)[1])<=.1: return None
+    cure = "set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before Python starts, or " if device.type=='cpu' else ''
+    return (f"precision={name!r}: PyTorch computes wrong gradients in it on this {device.type} device, {error:.0%} off "
+            f"where 1% is normal: {cure}take 'fp32'")
 
 # %% ../nbs/32_precision.ipynb #174ba8fd
 @patch

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 from .equalized import Equalized, EqualizedConv2d
 from .networks import (Discriminator, DiscriminatorBlock, Generator, GrowingDiscriminator, GrowingGenerator,
-                              channel_noise, conv2d_downsample, leaky_relu, level_of, one_hot_labels, upsample_conv2d)
+                              channel_noise, conv2d_downsample, leaky_relu, level_of, one_hot_labels, paint, upsample_conv2d)
 from .pixelnorm import pixel_norm
 from .presets import pick_loss, preset
 from .style_layers import AdaIN, MappingNetwork, NoiseInjection, blur, noise_problem
@@ -55,10 +55,10 @@ class StyleStart(nn.Module):
 # %% ../nbs/61_style.ipynb #a8686680
 @patch
 def forward(self:StyleStart, x:None, w:Tensor, noise:str, randn) -> Tensor: # nothing, (n, 2, w_dim) -> (n, nf, 4, 4)
-    if self.constant is None: x,bias = torch.einsum('nc,ocij->noij', w[:,0], self.dense.scaled_weight),self.dense.bias
+    if self.constant is None: x,bias = paint(w[:,0], self.dense),self.dense.bias
     else: x,bias = self.constant.expand(len(w), -1, -1, -1),self.bias
     x = self.end0(x, bias, w[:,0], noise, randn)
-    return self.end1(F.conv2d(x, self.conv.scaled_weight, padding=1), self.conv.bias, w[:,1], noise, randn)
+    return self.end1(F.conv2d(*self.conv.scaled(x), padding=1), self.conv.bias, w[:,1], noise, randn)
 
 # %% ../nbs/61_style.ipynb #b629bad2
 class StyleBlock(nn.Module):
@@ -74,9 +74,9 @@ class StyleBlock(nn.Module):
         self.end0,self.end1 = LayerEnd(nf, resolution, **end),LayerEnd(nf, resolution, **end)
 
     def forward(self, x:Tensor, w:Tensor, noise:str, randn) -> Tensor: # (n, ni, r/2, r/2) -> (n, nf, r, r)
-        x = blur(upsample_conv2d(x, self.conv0.scaled_weight))
+        x = blur(upsample_conv2d(*self.conv0.scaled(x)))
         x = self.end0(x, self.conv0.bias, w[:,0], noise, randn)
-        x = F.conv2d(x, self.conv1.scaled_weight, padding=1)
+        x = F.conv2d(*self.conv1.scaled(x), padding=1)
         return self.end1(x, self.conv1.bias, w[:,1], noise, randn)
 
 # %% ../nbs/61_style.ipynb #84ac88cf
@@ -224,7 +224,7 @@ class BlurBlock(DiscriminatorBlock):
     "ProGAN's block with a blur before it halves the resolution (StyleGAN, appendix C)"
     def forward(self, x:Tensor, noise:float=0.) -> Tensor: # (n, ni, h, w) -> (n, nf, h/2, w/2)
         x = channel_noise(leaky_relu(self.conv0(channel_noise(x, noise))), noise)
-        return leaky_relu(conv2d_downsample(blur(x), self.conv1.scaled_weight, self.conv1.bias))
+        return leaky_relu(conv2d_downsample(*self.conv1.scaled(blur(x)), self.conv1.bias))
 
 # %% ../nbs/61_style.ipynb #bc21166c
 class StyleDiscriminator(GrowingDiscriminator):

@@ -191,7 +191,7 @@ def progressive_learner(
     conditional:bool=False, # Learn to draw by class; the images need labels
     seed:int=0, # Decides every random number of the run, the first weights too
     device=None, # Where to train; None: a GPU if there is one
-    precision:str='fp32', # `'fp32'`, `'bf16'` or `'fp16'`, see `Precision`
+    precision:str='fp32', # `'fp32'`, `'bf16'`, `'fp16'` or `'auto'`, see `Precision`
     generator=None, # Another network than ProGAN's: a module, or a class that takes what `Generator` takes
     discriminator=None, # Likewise, with what `Discriminator` takes
     cbs=None, # More callbacks

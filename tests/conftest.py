@@ -1,5 +1,6 @@
 "Fixtures of many tests: golden files by name, a cache folder of the test's own."
-import signal
+import os, signal
+os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX512_CORE_BF16') # oneDNN's kernels for AMX give wrong gradients in bf16
 import pytest
 from golden_files import golden_file
 

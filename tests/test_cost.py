@@ -85,7 +85,7 @@ def test_half_precision_is_autocast(small, dtype):
 
 # --- a step
 
-gflop = {4:1.50, 8:9.4, 16:40.8, 32:166, 64:331, 128:495, 256:660, 512:824, 1024:989} # a study before the first line of this package
+gflop = {4:1.336, 8:9.19, 16:40.6, 32:166, 64:331, 128:495, 256:660, 512:824, 1024:989} # a study before this package, less the penalty's way back through zeros (4x4: 1.50, 8x8: 9.4, 16x16: 40.8)
 
 @pytest.mark.parametrize('resolution', [4, 8, 32, 128, 1024])
 def test_arithmetic_of_the_official_networks(official, resolution):
@@ -98,8 +98,8 @@ def test_memory_of_the_official_networks(official):
         return (b.critic_memory-a.critic_memory)/4e6,(b.generator_memory-a.generator_memory)/4e6
     assert per_image('fp32')==pytest.approx((944, 1364), rel=.03)
     with torch.device('meta'): D = Discriminator(1024, pool_before_activation=False)
-    assert per_image('fp32', D)[0]==pytest.approx(1769, rel=.02)
-    assert per_image('bf16', D)[0]==pytest.approx(897, rel=.03)
+    assert per_image('fp32', D)[0]==pytest.approx(1576, rel=.02)
+    assert per_image('bf16', D)[0]==pytest.approx(811, rel=.03)
 
 @pytest.mark.parametrize('loss', [WGANGP(), LSGAN(), NonSaturating(), NonSaturating(r1=0)], ids=str)
 def test_a_real_step_asks_for_what_was_counted(small, loss):

@@ -67,6 +67,39 @@ def test_layer_errors():
     with pytest.raises(ValueError, match='3 input channels'): EqualizedConv2d(3, 3)(torch.zeros(1, 4, 8, 8))
     with pytest.raises(ValueError, match='3 input features'): EqualizedLinear(3, 3)(torch.zeros(1, 4))
 
+def trips(layer, x):
+    "Output, slope, and what the slope's length gives: three derivatives deep"
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    slope, = torch.autograd.grad((y*y.cos()).sum(), x, create_graph=True)
+    return y,slope,*torch.autograd.grad(slope.square().sum(), [x, *getattr(layer, 'parameters', tuple)()])
+
+def same(a, b): return all((o-p).norm()<=1e-12*p.norm() for o,p in zip(a, b, strict=True))
+
+@pytest.mark.parametrize('n,scales_input', [(1,True), (40,False)])
+@pytest.mark.parametrize('make,shape', [(lambda: EqualizedConv2d(6, 5, lr_mul=.5), (6,4,4)), (lambda: EqualizedLinear(30, 16, lr_mul=.5), (30,))])
+def test_the_smaller_of_input_and_weight_is_scaled_and_the_function_is_the_same(make, shape, n, scales_input):
+    torch.manual_seed(0)
+    layer,x = make().double(),torch.randn(n, *shape, dtype=torch.float64)
+    assert (layer.scaled(x)[1] is layer.weight)==scales_input
+    ours = trips(layer, x)
+    layer.scaled = lambda x: (x, layer.weight*layer.c)
+    assert same(ours, trips(layer, x))
+
+def test_an_input_of_16_bits_is_not_scaled():
+    layer = EqualizedLinear(64, 64)
+    for dtype in (torch.float16, torch.bfloat16):
+        x,w = layer.scaled(torch.ones(1, 64, dtype=dtype))
+        assert x.dtype==dtype and (x==1).all() and torch.equal(w, layer.scaled_weight)
+
+def test_the_deviation_is_that_of_var():
+    def with_var(x):
+        s = (x.reshape(4, len(x)//4, -1).var(0, correction=0)+1e-8).sqrt().mean(1)
+        return torch.cat([x, s.repeat(4).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])], 1)
+    torch.manual_seed(0)
+    x = torch.randn(12, 3, 4, 4, dtype=torch.float64)
+    assert same(trips(minibatch_stddev, x), trips(with_var, x))
+
 # --- pixelnorm
 
 def test_pixelnorm_golden(golden):

@@ -2,9 +2,10 @@
 import re
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
+from torch.utils.flop_counter import FlopCounterMode
 from golden_files import there
 from golden_nets import golden_networks, growth
-from helpers import close, count, shrink
+from helpers import close, count, root, shrink
 from progrow import fade_in, networks
 from progrow.equalized import EqualizedConv2d
 from progrow.data import ImagePyramid, pyramid_levels
@@ -12,6 +13,7 @@ from progrow.fade_in import downsample, upsample
 from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, GrowingDiscriminator, GrowingNetwork,
                               channel_noise, conv2d_downsample, feature_maps, leaky_relu, network_problem,
                               one_hot_labels, resolutions, upsample_conv2d)
+from progrow.losses import WGANGP, NonSaturating
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator
 from progrow.train import progressive_learner
@@ -260,6 +262,44 @@ def test_discriminator_tells_classes_beside_the_score():
     scores,logits = D.scores_and_logits(x)
     assert scores.shape==(4,) and logits.shape==(4,3) and torch.equal(scores, D(x, tensor([0,1,2,1])))
     assert Discriminator(8, **tiny).scores_and_logits(x)[1].shape==(4,0)
+
+# --- fast, and the same
+
+def step_gradients(loss, alpha, resolution, dtype=torch.float64):
+    "Losses and gradients of both players' terms"
+    torch.manual_seed(0)
+    kw = dict(fmap_base=128, fmap_max=24)
+    G,D = Generator(16, latent_dim=10, **kw).to(dtype),Discriminator(16, **kw).to(dtype)
+    real,z,mix = torch.randn(8, 3, resolution, resolution, dtype=dtype),torch.randn(8, 10, dtype=dtype),torch.rand(8, 1, 1, 1, dtype=dtype)
+    fake = G(z, resolution=resolution, alpha=alpha)
+    def judge(x): return D(x, alpha=alpha)
+    terms = [*loss.discriminator_terms(judge, real, fake.detach(), mix)]
+    sum(terms).backward(); critics = [p.grad for p in D.parameters() if p.grad is not None]
+    last = loss.generator_loss(judge, fake); last.backward()
+    return [*terms, last, fake, *critics, *(p.grad for p in G.parameters() if p.grad is not None)]
+
+@pytest.mark.parametrize('loss', [WGANGP(), NonSaturating()], ids=['wgan-gp','r1'])
+@pytest.mark.parametrize('resolution,alpha', [(4,1.), (8,1.), (16,.4)])
+@pytest.mark.parametrize('dtype,limit', [(torch.float64,1e-12), (torch.float32,1e-4)])
+def test_a_step_is_that_of_the_textbook(monkeypatch, loss, resolution, alpha, dtype, limit):
+    "Scaled weights, doubled maps, averages and deviations spelt out: losses, pictures, gradients, with the penalty's second trip"
+    monkeypatch.syspath_prepend(root/'tools')
+    from bench_step import textbook
+    ours = step_gradients(loss, alpha, resolution, dtype)
+    with textbook(): theirs = step_gradients(loss, alpha, resolution, dtype)
+    assert len(ours)>10 and all((a-b).norm()<=limit*max(b.norm(), 1e-6) for a,b in zip(ours, theirs, strict=True))
+
+def test_no_way_back_through_zeros():
+    "Above the variety of the batch a penalty's second trip gives the forward way nothing"
+    def flops(f):
+        x,w = torch.randn(4, 8, requires_grad=True),torch.randn(8, 8, requires_grad=True)
+        with FlopCounterMode(display=False) as count:
+            slope, = torch.autograd.grad(f(f(x@w)@w).sum(), x, create_graph=True)
+            slope.square().sum().backward()
+        return count.get_total_flops()
+    assert flops(leaky_relu)<=.7*flops(lambda x: F.leaky_relu(x, .2))
+    x = torch.randn(20, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(leaky_relu, x) and torch.autograd.gradgradcheck(leaky_relu, x)
 
 # --- precision, state, errors
 

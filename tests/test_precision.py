@@ -4,7 +4,9 @@ import pytest, torch, torch.nn.functional as F
 from torch import nn
 from progrow.losses import Critic, NonSaturating, WGANGP, gradient_penalty, r1_penalty
 from progrow.networks import Discriminator, Generator
+from progrow import precision as page
 from progrow.precision import Precision, all_finite, precisions
+from runs import fit, shorter, tiny
 
 def networks(resolution=16, seed=0, fmap_max=16):
     torch.manual_seed(seed)
@@ -178,9 +180,14 @@ def pretend(monkeypatch, capability, hip=None):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device=None: capability)
     monkeypatch.setattr(torch.version, 'hip', hip)
 
+def probed(monkeypatch, fp32=(1.,0.), bf16=(.6,.01), fp16=(.6,.003)):
+    "A device on which small steps take so many times as long as in fp32, and are so far off"
+    monkeypatch.setattr(page, '_probe', lambda name, device: dict(fp32=fp32, bf16=bf16, fp16=fp16)[name])
+
 @pytest.mark.parametrize('capability,hip,there', [((7,5),None,['fp32','fp16']), ((8,0),None,['fp32','bf16','fp16']), ((10,0),None,['fp32','bf16','fp16']), ((7,0),'6.0',['fp32','bf16','fp16'])])
 def test_what_a_gpu_has(monkeypatch, capability, hip, there):
     pretend(monkeypatch, capability, hip)
+    probed(monkeypatch)
     assert precisions('cuda:1')==there
     for n in there: assert Precision(n, 'cuda:1').device.index==1
     assert Precision('fp16', 'cuda:1').autocast().device=='cuda'
@@ -193,3 +200,67 @@ def test_errors(monkeypatch):
     with pytest.raises(ValueError, match="cuda has only 'fp32', 'fp16': take 'fp16'"): Precision('bf16', torch.device('cuda'))
     pretend(monkeypatch, None)
     with pytest.raises(ValueError, match="PyTorch sees no CUDA GPU here: take 'cpu'"): Precision('bf16', 'cuda')
+
+# --- what is worth asking for
+
+@pytest.mark.parametrize('bf16,fp16,worth,fastest', [
+    ((.6,.01), (.6,.003), ['fp32','bf16','fp16'], 'bf16'), ((.6,.01), (.3,.003), ['fp32','bf16','fp16'], 'fp16'),
+    ((.95,.01), (1.,.003), ['fp32','bf16','fp16'], 'fp32'), ((1.4,.01), (40.,.003), ['fp32'], 'fp32'),
+    ((.5,1.1), (40.,.003), ['fp32'], 'fp32'), ((.5,nan), (.9,.003), ['fp32','fp16'], 'fp16')])
+def test_auto_is_the_fastest_of_what_is_worth_asking_for(monkeypatch, bf16, fp16, worth, fastest):
+    probed(monkeypatch, bf16=bf16, fp16=fp16)
+    p = Precision('auto')
+    assert precisions()==worth and (p.name, p.asked)==(fastest, 'auto')
+
+def test_a_slow_format_is_warned_about_with_its_factor_and_what_to_take(monkeypatch, recwarn):
+    probed(monkeypatch, bf16=(.5,.01), fp16=(12.34,.003))
+    Precision('bf16'); Precision('fp32'); Precision('auto')
+    assert not recwarn
+    with pytest.warns(UserWarning, match="precision='fp16' takes 12.3 times as long as 'fp32' on this cpu.*take 'bf16'"): Precision('fp16')
+    probed(monkeypatch, bf16=(12.34,.01), fp16=(40.,.003))
+    with pytest.warns(UserWarning, match="take 'fp32'"): Precision('bf16')
+
+def test_wrong_gradients_are_refused_with_the_cure(monkeypatch):
+    probed(monkeypatch, bf16=(.5,1.1))
+    with pytest.raises(ValueError, match="wrong gradients.*110% off.*ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 before Python starts.*'fp32'"): Precision('bf16')
+    pretend(monkeypatch, (8,0))
+    with pytest.raises(ValueError, match="110% off where 1% is normal: take 'fp32'"): Precision('bf16', 'cuda')
+
+def test_the_probe_sees_wrong_gradients_and_slow_steps(monkeypatch):
+    "On a device whose convolutions in bf16 are made wrong, or slow"
+    right,device = F.conv2d,torch.device('cpu')
+    half = torch.is_autocast_enabled
+    def wrong(x, w, **kwargs): return right(x, w*(1+half('cpu')*torch.ones_like(w[:1]).cumsum(1)), **kwargs)
+    def slow(x, w, **kwargs):
+        for _ in range(20*half('cpu')): right(x, w, **kwargs)
+        return right(x, w, **kwargs)
+    time,error = page._measure('bf16', device, 0)
+    assert time>0 and error<.02
+    with monkeypatch.context() as m:
+        m.setattr(page.F, 'conv2d', wrong)
+        assert page._measure('bf16', device, 0)[1]>.3
+    with monkeypatch.context() as m:
+        m.setattr(page.F, 'conv2d', slow)
+        assert page._measure('bf16', device, 0)[0]>1.5*time
+
+def test_the_probe_leaves_random_numbers_alone_and_runs_once_anywhere(monkeypatch):
+    calls = []
+    monkeypatch.setattr(page, '_measure', lambda name, device: calls.append(name) or (.5,.01))
+    page._measured.cache_clear()
+    try:
+        for _ in range(3): Precision('auto'); Precision('bf16')
+    finally: page._measured.cache_clear()
+    assert sorted(calls)==['bf16','fp16']
+    monkeypatch.undo()
+    before = torch.get_rng_state()
+    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16): assert page._measure('bf16', torch.device('cpu'), 0)[1]<.02
+    assert torch.equal(torch.get_rng_state(), before)
+
+def test_a_run_writes_down_what_auto_became_and_goes_on_with_it(monkeypatch, tmp_path):
+    probed(monkeypatch)
+    run = tiny(schedule=shorter, precision='auto')
+    assert run.settings['precision']=='bf16'
+    fit(run, 1).save_checkpoint(tmp_path)
+    probed(monkeypatch, bf16=(1.,.01), fp16=(1.,.01)) # a noisy machine: today it would be fp32
+    assert tiny(schedule=shorter, precision='auto').precision.name=='fp32'
+    assert tiny(schedule=shorter, precision='auto').resume(tmp_path).settings['precision']=='bf16'

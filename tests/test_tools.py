@@ -4,7 +4,7 @@ import pytest
 from helpers import root
 
 tools = root/'tools'
-writers = ('bench_swd','demo','demo_seeds','pair','style_configs')
+writers = ('bench_step','bench_swd','demo','demo_seeds','pair','style_configs')
 
 @pytest.fixture
 def results(monkeypatch):
