@@ -152,6 +152,7 @@ def within(change, suffix=''):
         i = rng.choice([i for i,(o,_) in enumerate(entries) if o.filename.endswith(suffix)])
         entries[i] = (entries[i][0], change(entries[i][1], rng))
         return packed(entries)
+    changed.__name__ = f'{change.__name__} within'
     return changed
 
 def directory_edited(b, rng):

@@ -1,7 +1,7 @@
 """Damaged, crafted and hostile files of every kind that is read: nothing is executed, nothing hangs, memory is bounded, errors are sentences of ours.
 
 `python tests/test_fuzz.py KIND NUMBER` repeats one, `... KIND` all of a kind; `PROGROW_FUZZ=20000` reads more of them (in all kinds together)."""
-import copy, io, json, mmap, os, random, shutil, socket, subprocess, sys, tempfile, time, traceback, warnings, zipfile
+import copy, io, json, mmap, os, pickle, random, shutil, socket, subprocess, sys, tempfile, time, traceback, warnings, zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np, pytest
 
 pytestmark = pytest.mark.skipif(sys.platform!='linux', reason='limits and figures of memory are those of Linux')
-total = int(os.environ.get('PROGROW_FUZZ', 3000))
+total = int(os.environ.get('PROGROW_FUZZ', 4000))
 
 @dataclass
 class Kind:
@@ -18,11 +18,12 @@ class Kind:
     targets:tuple # Those that are damaged, in turn
     reads:tuple # Functions: folder -> a result; all of them read each file
     ways:tuple # Functions: bytes, random.Random -> other bytes
-    crafted:object # Function: folder with good files, path that must not appear -> name -> bytes, or a function that puts something at a path
+    crafted:object # Function: folder with good files, path that must not appear -> name -> bytes, or a function that puts something at a path; a name may begin with its target
     names:tuple # One of them is in every message
-    documented:tuple = (ValueError, FileNotFoundError)
+    documented:tuple = (ValueError, FileNotFoundError) # These, and what progrow derives from them
     right:object = None # Function: result, the one of good files, how a file was damaged -> what is wrong, or None
     share:float = 1. # Of all files
+    seconds:float = 10. # For one way to read one file; it takes milliseconds
 
 kinds = {}
 def kind(*targets, **kwargs):
@@ -97,9 +98,9 @@ def programs(path, owned):
     found['TorchScript and more'] = packed([*records(b), *[(o, d) for o,d in records(out.getvalue()) if 'code' in o.filename]])
     return found
 
-def tensor_files(path, owned, *ways):
+def tensor_files(path, *ways):
     "What may stand in the place of any file of tensors; `ways` lead to tensors, or plain values, that are exchanged"
-    b,good,found = path.read_bytes(),content(path),programs(path, owned)
+    b,good,found = path.read_bytes(),content(path),{}
     found.update({'a record 3000 times':listed_often(b, 3000), 'bomb':bomb('archive/data.pkl', 2**32, b'\x80\2'), 'another format':saved({'a':1}), 'a tensor':saved(__import__('torch').zeros(3))})
     for n in (900, 20_000): found[f'nested {n}'] = deeper(b, b'settings', n); found[f'more, nested {n}'] = deeper(b, b'config', n)
     for k in good: found[f'no {k}'] = saved({j:v for j,v in good.items() if j!=k})
@@ -123,7 +124,7 @@ huge = [dict(fmap_base=2**40), dict(fmap_base=2**40, fmap_max=2**40), dict(fmap_
         dict(mixing=float('nan')), dict(styles=2), dict(noise='x')]
 
 def generator_files(path, owned):
-    found = tensor_files(path, owned, ('weights', next(iter(content(path)['weights']))))
+    found = {**programs(path, owned), **tensor_files(path, ('weights', next(iter(content(path)['weights']))))}
     found.update({str(o):changed(path, **o) for o in huge})
     import torch
     found.update({'NaN weights':reshaped(path, lambda v: v*float('nan')), 'transposed':reshaped(path, lambda v: v.flip(0).mT if v.ndim>1 else v), 'one more axis':reshaped(path, lambda v: v[None]),
@@ -187,7 +188,7 @@ def copied_run(folder): shutil.copytree(made['folder']/'faces', folder/'faces')
 old,new = (f'faces/checkpoints/checkpoint-{n:09d}.pt' for n in (4, 8))
 def checkpoint_files(path, owned):
     name = next(k for k in content(path)['model'] if k.endswith('weight'))
-    found = tensor_files(path, owned, ('model', name), ('optimizer','state',0,'exp_avg'), ('callbacks','history','images'), ('random','torch'), ('images_seen',))
+    found = tensor_files(path, ('model', name), ('optimizer','state',0,'exp_avg'), ('callbacks','history','images'), ('random','torch'), ('images_seen',))
     for more in (dict(cache=str(owned)), dict(cache=1), dict(images=7), dict(images='nowhere'), dict(images='http://127.0.0.1/'), dict(images='avatars', n=10**9), dict(images='digits', n='x'), dict(resolution=8), dict(more=1), dict(labels='x'),
                  dict(background='no colour'), dict(cache_max_resolution=2**40), dict(cache_max_resolution='x'), dict(on_error=1), dict(image_channels='x'), dict(progress='x'), dict(labels=[0]*10), dict(images=None)):
         held = content(path)
@@ -201,7 +202,7 @@ class checkpoint:
     def read(folder):
         from progrow.checkpoint import load_checkpoint
         load_checkpoint(folder/new)
-    def crafted(folder, owned): return checkpoint_files(folder/new, owned)
+    def crafted(folder, owned): return {**programs(folder/new, owned), **checkpoint_files(folder/new, owned)}
 
 @kind(new, ways=(damaged, damaged, directory_edited, record_moved, within(damaged)), names=('checkpoints',), documented=())
 class newest:
@@ -252,7 +253,7 @@ class run:
         from progrow.runs import open_generator
         from progrow.sampling import sample_images
         sample_images(open_generator(folder/'faces'), 2)
-    def crafted(folder, owned): return checkpoint_files(folder/new, owned)
+    def crafted(folder, owned): return {**checkpoint_files(folder/new, owned), **{f'faces/settings.json: {k}':v for k,v in odd_jsons.items()}}
 
 @kind(new, ways=(content_edited, content_edited, damaged), names=(new[-22:],'faces','photos'), documented=(ValueError, FileNotFoundError, TypeError, OSError))
 class run_pictures:
@@ -270,7 +271,7 @@ def log_edited(b, rng):
     rows = [json.loads(l) for l in b.splitlines()]
     return b''.join(json.dumps(o).encode()+rng.choice((b'\n', b'\n', b'\n', b'', b'\r\n', b'\n\n', b'\0\n')) for o in edited(rows, rng))
 
-@kind('faces/log.jsonl', ways=(log_edited, log_edited, damaged), names=('log.jsonl',))
+@kind('faces/log.jsonl', ways=(log_edited, log_edited, damaged), names=('log.jsonl',), share=2)
 class log:
     "The log of a run that goes on"
     def make(folder):
@@ -334,13 +335,13 @@ def other_pictures(folder, owned):
     found['WMF'] = b'\xd7\xcd\xc6\x9a'+bytes(40); found['GBR'] = b'\0\0\0\x1c\0\0\0\2'+bytes(40); found['FITS'] = b'SIMPLE  =                    T'.ljust(2880)
     return found
 
-@kind('photos/c.png', ways=(png_edited, png_edited, damaged), names=('c.png', 'photos'), documented=of_pictures, share=1.5)
+@kind('photos/c.png', ways=(png_edited, png_edited, damaged), names=('c.png', 'photos'), documented=of_pictures, share=3)
 class png_picture:
     def make(folder): set_of(folder, c_png=image_bytes('PNG', 3))
     read,read_skipping = (read_pictures('photos', o) for o in ('raise','skip'))
     crafted = other_pictures
 
-@kind('photos/c.jpg', ways=(damaged,), names=('c.jpg', 'photos'), documented=of_pictures, share=1)
+@kind('photos/c.jpg', ways=(damaged,), names=('c.jpg', 'photos'), documented=of_pictures, share=2)
 class jpeg_picture:
     def make(folder):
         from PIL import Image
@@ -354,7 +355,7 @@ class jpeg_picture:
         return found
 
 others = dict(gif='GIF', webp='WEBP', bmp='BMP', tif='TIFF', tga='TGA', ppm='PPM')
-@kind(*(f'photos/c.{k}' for k in others), ways=(damaged,), names=(*(f'c.{k}' for k in others), 'photos'), documented=of_pictures, share=1.5)
+@kind(*(f'photos/c.{k}' for k in others), ways=(damaged,), names=(*(f'c.{k}' for k in others), 'photos'), documented=of_pictures, share=3)
 class other_picture:
     def make(folder): set_of(folder, **{f'c_{k}':image_bytes(v, 3, **({'mode':'L'} if k=='ppm' else {})) for k,v in others.items()})
     read,read_skipping = (read_pictures('photos', o) for o in ('raise','skip'))
@@ -366,7 +367,7 @@ odd_labels = {f'labels {i}':json.dumps({'labels':o}).encode() for i,o in enumera
               [['a.png', None], ['b.png', 0]], [['a.png', [0,1]], ['b.png', [1,0]]], [['a.png', True], ['b.png', False]], [['a.png', 2**63], ['b.png', 0]], [['a.png', 2**70], ['b.png', 0]], [['a.png'], ['b.png']],
               [['a.png', 0, 1], ['b.png', 0, 1]], ['a.png', 'b.png'], {'a.png':0, 'b.png':1}, [[['a.png'], 0], [['b.png'], 1]], [[{}, 0]], 'x', 7, [1, 0], [0, 1, 2], [['a.png', {}], ['b.png', 0]]])}
 
-@kind('photos/dataset.json', ways=(json_edited, json_edited, damaged), names=('dataset.json',), documented=of_pictures)
+@kind('photos/dataset.json', ways=(json_edited, json_edited, damaged), names=('dataset.json', 'photos'), documented=of_pictures, share=2)
 class labels:
     "A folder with a `dataset.json`"
     def make(folder): set_of(folder, dataset_json=labels_of(['a.png','b.png']))
@@ -381,7 +382,7 @@ def zipped(**files):
 
 def many(suffix, n): return zipped(**{f'{i}{suffix}':b'' for i in range(n)})
 
-@kind('photos.zip', ways=(damaged, damaged, directory_edited, directory_edited, record_moved, within(png_edited, 'png'), within(damaged, 'json'), within(json_edited, 'json'), within(damaged)), names=('photos.zip', 'a.png', 'b.png', 'dataset.json'), documented=of_pictures, share=2)
+@kind('photos.zip', ways=(damaged, damaged, directory_edited, directory_edited, record_moved, within(png_edited, 'png'), within(damaged, 'json'), within(json_edited, 'json'), within(damaged)), names=('photos.zip', '.png', 'dataset.json'), documented=of_pictures, share=4)
 class zip_of_pictures:
     def make(folder): (folder/'photos.zip').write_bytes(zipped(**{'a.png':image_bytes('PNG', 1), 'b.png':image_bytes('PNG', 2), 'dataset.json':labels_of(['a.png','b.png'])}))
     read,read_skipping = (read_pictures('photos.zip', o) for o in ('raise','skip'))
@@ -408,7 +409,7 @@ class Bomb:
     def __init__(self, owned): self.owned = str(owned)
     def __reduce__(self): return os.mkdir, (self.owned,)
 
-@kind('x.npy', ways=(header_edited, header_edited, damaged), names=('x.npy',), documented=of_pictures)
+@kind('x.npy', ways=(header_edited, header_edited, damaged), names=('x.npy',), documented=of_pictures, share=2)
 class npy_array:
     def make(folder): np.save(folder/'x.npy', np.arange(4*8*8, dtype=np.uint8).reshape(4, 8, 8))
     read,read_skipping = (read_pictures('x.npy', o) for o in ('raise','skip'))
@@ -422,7 +423,7 @@ def npz_bytes(**arrays):
     np.savez(out, **arrays)
     return out.getvalue()
 
-@kind('x.npz', ways=(damaged, directory_edited, record_moved, within(header_edited, 'npy'), within(header_edited, 'labels.npy'), within(damaged, 'npy')), names=('x.npz',), documented=of_pictures, share=1.5)
+@kind('x.npz', ways=(damaged, directory_edited, record_moved, within(header_edited, 'npy'), within(header_edited, 'labels.npy'), within(damaged, 'npy')), names=('x.npz',), documented=of_pictures, share=3)
 class npz_arrays:
     def make(folder): (folder/'x.npz').write_bytes(npz_bytes(images=np.arange(4*8*8, dtype=np.uint8).reshape(4, 8, 8), labels=np.array([0,1,1,0])))
     read,read_skipping = (read_pictures('x.npz', o) for o in ('raise','skip'))
@@ -455,9 +456,26 @@ class cache:
         p = image_pyramid(folder/'photos', cache=folder/'cache', cache_max_resolution=16)
         return {r:p.level(r)[:].tolist() for r in p.resolutions},p.labels.tolist(),p.names,p.skipped
     def crafted(folder, owned):
-        found = {f'meta: {k}':v for k,v in odd_jsons.items()}
-        found.update({f'level: {k}':npy(h[:60_000], bytes(256)) for k,h in odd_headers.items()})
-        return {**found, 'a pickle':array_bytes(np.array([Bomb(owned)], dtype=object), allow_pickle=True), 'all black':array_bytes(np.zeros((2,3,16,16), np.uint8)), 'more pictures':array_bytes(np.zeros((3,3,16,16), np.uint8))}
+        found = {f'cache/*/meta.json: {k}':v for k,v in odd_jsons.items()}
+        found.update({f'cache/*/16.npy: {k}':npy(h[:60_000], bytes(256)) for k,h in odd_headers.items()})
+        arrays = {'a pickle':np.array([Bomb(owned)], dtype=object), 'all black':np.zeros((2,3,16,16), np.uint8), 'more pictures':np.zeros((3,3,16,16), np.uint8)}
+        return {**found, **{f'cache/*/16.npy: {k}':array_bytes(v, allow_pickle=True) for k,v in arrays.items()}}
+
+# --- no kind of file: a reader that does what it reads, to see whether the watch sees that
+
+deeds = {'a program':(lambda: os.system('true'), 'EXECUTED os.system'), 'a process':(lambda: subprocess.run(['true']), 'EXECUTED subprocess.Popen'), 'eval':(lambda: eval('1'), 'EXECUTED compile'),
+         'exec':(lambda: exec(deed.make.__code__), 'EXECUTED exec'), 'import':(lambda: __import__('antigravity'), 'EXECUTED import of antigravity'), 'a socket':(socket.socket, 'EXECUTED socket'),
+         'a library':(lambda: __import__('ctypes').CDLL('libm.so.6'), 'EXECUTED ctypes.dlopen'), 'unpickling':(lambda: pickle.loads(b'cos\nsystem\n.'), 'EXECUTED pickle.find_class'),
+         'writing elsewhere':(lambda: open('/nowhere', 'w'), 'EXECUTED open of /nowhere'), 'a folder elsewhere':(lambda: os.mkdir('/nowhere/a'), 'EXECUTED os.mkdir'), 'removing elsewhere':(lambda: os.remove('../good/deed.txt'), 'EXECUTED os.remove'),
+         'no end':(lambda: time.sleep(100), 'HANGS'), 'memory':(lambda: bytearray(b'x')*(3*2**29), 'MEMORY'), 'asking for memory':(lambda: bytearray(2**40), 'too much memory'), 'stumbling':(lambda: {}['a'], 'not documented'),
+         'words of others':(lambda: int('x'), 'no sentence of ours'), 'a crash':(lambda: os._exit(11), 'ENDED'), 'nothing':(lambda: None, None)}
+
+@kind('deed.txt', ways=(damaged,), names=('deed.txt',), share=0, seconds=3.)
+class deed:
+    def make(folder): (folder/'deed.txt').write_text('nothing')
+    def read(folder):
+        if (path := folder/'deed.txt').is_file() and 0<path.stat().st_size<99 and (what := path.read_text()) in deeds: deeds[what][0]()
+    def crafted(folder, owned): return {k:k.encode() for k in deeds}
 
 # --- one file
 
@@ -468,17 +486,15 @@ class Bench:
         self.good,self.work,self.owned = folder/'good',folder/'work',folder/'owned'
         self.good.mkdir(parents=True)
         os.environ.update(HOME=str(self.work), PROGROW_CACHE=str(self.work/'cache'))
+        os.environ.pop('PROGROW_MAX_PIXELS', None)
         # good files are made where the damaged ones will be: a cache depends on the place
         self.work.mkdir(); self.kind.make(self.work); self.restore(self.work, self.good)
         self.restore(); self.results = [read(self.work) for read in self.kind.reads]
         self.restore()
-        own = self.kind.crafted(self.good, self.owned)
-        # (a whole disk is slow to look through, but whoever names a link to it has asked for that)
-        self.crafted = [(t,k,v) for t in dict.fromkeys(self.kind.targets) for k,v in special.items() if '/' in t or k!='link to /']+[(self.kind.targets[i%len(self.kind.targets)],k,v) for i,(k,v) in enumerate(own.items())]
-        if name=='cache' or name=='run': self.crafted = self.crafted[:len(set(self.kind.targets))*len(special)]+[(t,k,v) for k,v in own.items() for t in self._for(k)]
-    def _for(self, name):
-        if self.name=='run': return [new]
-        return ['cache/*/meta.json'] if name.startswith('meta') else ['cache/*/16.npy']
+        targets = self.kind.targets
+        # a whole disk is slow to look through, but whoever names a link to it has asked for that
+        self.crafted = [(t,k,v) for t in dict.fromkeys(targets) for k,v in special.items() if '/' in t or k!='link to /']
+        for k,v in self.kind.crafted(self.good, self.owned).items(): self.crafted.append((next((t for t in targets if k.startswith(f'{t}: ')), targets[0]), k.split(': ')[-1], v))
     def restore(self, source=None, to=None):
         to = to or self.work
         shutil.rmtree(to, ignore_errors=True)
@@ -500,22 +516,21 @@ class Bench:
         try: changed = way(b, rng)
         except Exception: way,changed = damaged,damaged(b, rng)
         path.write_bytes(changed)
-        return f'{path.relative_to(self.work)}: {getattr(way, "__name__", way)}',way
+        return f'{path.relative_to(self.work)}: {way.__name__}',way
     def _path(self, target): return next(self.work.glob(target))
 
-def judged(bench, watch, number):
-    "Damage file `number`, read it in every way, and say what is wrong with that: (what was done, what is wrong, error)"
-    done,way = bench.damage(number)
+def judged(bench, watch, way):
+    "Read what was damaged in every way there is; what is wrong with the first that is not as it should be, and its error"
     for read,good in zip(bench.kind.reads, bench.results):
         what,error = _judged(bench, watch, read, good, way)
         if what: break
-    return done,what,error
+    return what,error
 
 def _judged(bench, watch, read, good, way):
     from watched import TooLong, complaint, limits, memory, where
     watch.seen,error,result = [],None,None
     try:
-        with warnings.catch_warnings(), limits() as took:
+        with warnings.catch_warnings(), limits(bench.kind.seconds) as took:
             warnings.simplefilter('ignore')
             watch.folder = os.path.realpath(bench.work)
             try: result = read(bench.work)
@@ -536,8 +551,7 @@ def count(bench): return max(len(bench.crafted), round(total*bench.kind.share/su
 
 def read_all(name, folder, keep, numbers=None):
     "What is wrong with the files of a kind, one line each; `folder` is for damaged files, `keep` for those with which something is wrong"
-    from watched import seconds
-    at = mmap.mmap(-1, 8) # the number that is being read
+    at = mmap.mmap(-1, 200) # the number that is being read, and what was done to it
     lines,first,hangs = folder/'found.jsonl',0,0
     lines.touch()
     while first is not None and hangs<50:
@@ -547,15 +561,15 @@ def read_all(name, folder, keep, numbers=None):
         while status is None:
             time.sleep(.02)
             if at[:]!=seen: seen,since = at[:],time.monotonic()
-            if time.monotonic()-since>5*seconds+60: os.kill(pid, 9)
+            if time.monotonic()-since>5*kinds[name].seconds+60: os.kill(pid, 9)
             done,s = os.waitpid(pid, os.WNOHANG)
             if done: status = os.waitstatus_to_exitcode(s)
         shutil.rmtree(folder/str(first), ignore_errors=True)
-        number = int.from_bytes(at[:], 'little')
+        number = int.from_bytes(at[:8], 'little')
         first = None if status==0 else number+1
         if status: hangs += 1
         if status not in (0, 3):
-            with lines.open('a') as f: f.write(json.dumps([name, number, '', f'ENDED the interpreter: {status}', ''])+'\n')
+            with lines.open('a') as f: f.write(json.dumps([name, number, at[8:].rstrip(b'\0').decode(), f'ENDED the interpreter: {status}', ''])+'\n')
     return [json.loads(l) for l in lines.read_text().splitlines()]
 
 def _read_from(name, folder, keep, first, numbers, at, lines):
@@ -566,12 +580,13 @@ def _read_from(name, folder, keep, first, numbers, at, lines):
         bench,watch = Bench(name, folder),Watch()
         watch.known = {o.split('.')[0] for o in sys.modules}|{'__future__'}
         for number in numbers or range(first, count(bench)):
-            at[:] = number.to_bytes(8, 'little')
             bench.restore()
-            done,what,error = judged(bench, watch, number)
+            done,way = bench.damage(number)
+            at[:] = (number.to_bytes(8, 'little')+done.encode('ascii', 'replace')).ljust(200, b'\0')[:200]
+            what,error = judged(bench, watch, way)
             if what:
                 with lines.open('a') as f: f.write(json.dumps([name, number, done, what, str(error or '')[:300]])+'\n')
-                _keep(bench, keep, number, done, error)
+                _keep(bench, keep, number)
             if numbers: print(done, '->', what or 'held', sep='\n'); traceback.print_exception(error)
             if isinstance(error, TooLong): break
         code = 3 if isinstance(error, TooLong) and not numbers else 0
@@ -580,14 +595,13 @@ def _read_from(name, folder, keep, first, numbers, at, lines):
         sys.stdout.flush(); sys.stderr.flush()
         os._exit(code)
 
-def _keep(bench, keep, number, done, error):
-    "A copy of what was damaged"
-    rng,path = None,keep/f'{bench.name}-{number}'
-    if sum(1 for _ in keep.glob(f'{bench.name}-*'))>=20: return
+def _keep(bench, keep, number):
+    "A copy of what was damaged, if it is a file"
+    if len(list(keep.glob(f'{bench.name}-*')))>=20: return
     bench.restore(); bench.damage(number)
-    if number<len(bench.crafted): path = bench._path(bench.crafted[number][0]) if not callable(bench.crafted[number][2]) else None
-    else: path = bench._path(bench.kind.targets[number%len(bench.kind.targets)])
-    if path and path.stat().st_size<10**7: shutil.copy(path, keep/f'{bench.name}-{number}-{path.name}')
+    target = bench.crafted[number][0] if number<len(bench.crafted) else bench.kind.targets[number%len(bench.kind.targets)]
+    path = next(bench.work.glob(target), None)
+    if path and path.is_file() and not path.is_symlink() and path.stat().st_size<10**7: shutil.copy(path, keep/f'{bench.name}-{number}-{path.name}')
 
 def summary(found, most=20):
     "The causes, the most frequent first, with one number each"
@@ -609,7 +623,13 @@ def reader(tmp_path_factory):
     yield ask
     p.stdin.close(); p.wait()
 
-@pytest.mark.parametrize('name', kinds)
+def test_the_watch_sees_what_is_done(reader):
+    found,_ = reader('deed')
+    seen = {done.split(': ')[1]:what for _,_,done,what,_ in found}
+    assert seen.keys()=={k for k,(_,what) in deeds.items() if what}
+    assert not {k:(seen[k], deeds[k][1]) for k in seen if deeds[k][1] not in seen[k]}
+
+@pytest.mark.parametrize('name', [k for k in kinds if k!='deed'])
 def test_no_file_runs_hangs_swells_or_ends_in_a_traceback(name, reader):
     found,keep = reader(name)
     assert not found, f'{len(found)} files, kept in {keep}; one again: python tests/test_fuzz.py {name} NUMBER\n{summary(found)}'

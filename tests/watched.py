@@ -4,8 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import progrow
 
-seconds = 10. # that reading one small file may take; it takes milliseconds
-memory = 2**30 # bytes that the process may grow by meanwhile; it may ask for twice as many
+memory = 2**30 # bytes that the process may grow by while it reads a small file; it may ask for twice as many
 
 class Executed(BaseException): "Something was done that no reader does"
 class TooLong(BaseException): "A reader does not come back"
@@ -61,8 +60,8 @@ def status(key):
     with open('/proc/self/status') as f: return next(1024*int(l.split()[1]) for l in f if l.startswith(key+':'))
 
 @contextmanager
-def limits():
-    "Raise `TooLong` after a while, and again every second; gives a dict, which then holds `grown`, in bytes"
+def limits(seconds):
+    "Raise `TooLong` after so many, and again every second; gives a dict, which then holds `grown`, in bytes"
     def late(*_): raise TooLong(f'no answer after {seconds:g} s')
     old,found = signal.signal(signal.SIGALRM, late),{}
     with open('/proc/self/clear_refs', 'w') as f: f.write('5') # a new peak
@@ -107,7 +106,8 @@ def complaint(e, documented, names):
     "What is wrong with an error, or None: its type is documented, its sentence is ours, and names the file"
     text = str(e)
     if asked_too_much(e): return 'too much memory'
-    if type(e) not in documented: return 'not documented'
+    if type(e) not in documented and not (isinstance(e, documented) and type(e).__module__.startswith('progrow.')): return 'not documented'
     if not is_ours(e): return 'no sentence of ours'
     if len(text.split())<8: return 'no sentence'
     if not any(o in text for o in names): return 'names no file'
+    if ' object at 0x' in text: return 'says where something lies in the memory'
