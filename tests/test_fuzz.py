@@ -105,7 +105,7 @@ def tensor_files(path, *ways):
     for n in (900, 20_000): found[f'nested {n}'] = deeper(b, b'settings', n); found[f'more, nested {n}'] = deeper(b, b'config', n)
     for k in good: found[f'no {k}'] = saved({j:v for j,v in good.items() if j!=k})
     for k in good:
-        for v in (None, 'x', -1, [], {}, 2.5): found[f'{k}={v!r}'] = saved({**good, k:v})
+        for v in (None, 'x', -1, {}, 2.5): found[f'{k}={v!r}'] = saved({**good, k:v})
     for way in ways:
         for i,v in enumerate(odd_tensors()):
             held,last = content(path),None
@@ -186,10 +186,12 @@ made = {}
 def copied_run(folder): shutil.copytree(made['folder']/'faces', folder/'faces')
 
 old,new = (f'faces/checkpoints/checkpoint-{n:09d}.pt' for n in (4, 8))
-def checkpoint_files(path, owned):
+def checkpoint_files(path, tensors=True):
+    "Checkpoints with other values, and with odd tensors in some places"
     name = next(k for k in content(path)['model'] if k.endswith('weight'))
-    found = tensor_files(path, ('model', name), ('optimizer','state',0,'exp_avg'), ('callbacks','history','images'), ('random','torch'), ('images_seen',))
-    for more in (dict(cache=str(owned)), dict(cache=1), dict(images=7), dict(images='nowhere'), dict(images='http://127.0.0.1/'), dict(images='avatars', n=10**9), dict(images='digits', n='x'), dict(resolution=8), dict(more=1), dict(labels='x'),
+    ways = ('model', name), ('optimizer','state',0,'exp_avg'), ('callbacks','history','images'), ('random','torch'), ('images_seen',)
+    found = tensor_files(path, *ways if tensors else ())
+    for more in (dict(cache='/nowhere/cache'), dict(cache=1), dict(images=7), dict(images='nowhere'), dict(images='http://127.0.0.1/'), dict(images='avatars', n=10**9), dict(images='digits', n='x'), dict(resolution=8), dict(more=1), dict(labels='x'),
                  dict(background='no colour'), dict(cache_max_resolution=2**40), dict(cache_max_resolution='x'), dict(on_error=1), dict(image_channels='x'), dict(progress='x'), dict(labels=[0]*10), dict(images=None)):
         held = content(path)
         held['arguments'] = {**held['arguments'], **more}
@@ -202,7 +204,7 @@ class checkpoint:
     def read(folder):
         from progrow.checkpoint import load_checkpoint
         load_checkpoint(folder/new)
-    def crafted(folder, owned): return {**programs(folder/new, owned), **checkpoint_files(folder/new, owned)}
+    def crafted(folder, owned): return {**programs(folder/new, owned), **checkpoint_files(folder/new)}
 
 @kind(new, ways=(damaged, damaged, directory_edited, record_moved, within(damaged)), names=('checkpoints',), documented=())
 class newest:
@@ -240,7 +242,7 @@ class resume:
         from progrow.runs import open_run
         from progrow.train import rebuild
         rebuild(open_run(folder/new), made['learner'].images, 'cpu').resume(folder/new)
-    def crafted(folder, owned): return checkpoint_files(folder/new, owned)
+    def crafted(folder, owned): return checkpoint_files(folder/new)
 
 @kind(new, 'faces/settings.json', 'faces/generator.pt', new, ways=(content_edited, content_edited, damaged), names=(new[-22:],'faces','generator.pt'), share=2)
 class run:
@@ -253,7 +255,7 @@ class run:
         from progrow.runs import open_generator
         from progrow.sampling import sample_images
         sample_images(open_generator(folder/'faces'), 2)
-    def crafted(folder, owned): return {**checkpoint_files(folder/new, owned), **{f'faces/settings.json: {k}':v for k,v in odd_jsons.items()}}
+    def crafted(folder, owned): return {**checkpoint_files(folder/new, False), **{f'faces/settings.json: {k}':v for k,v in odd_jsons.items()}}
 
 @kind(new, ways=(content_edited, content_edited, damaged), names=(new[-22:],'faces','photos'), documented=(ValueError, FileNotFoundError, TypeError, OSError))
 class run_pictures:
@@ -263,7 +265,7 @@ class run_pictures:
         from progrow.runs import open_run
         r = open_run(folder/'faces')
         if r.arguments is not None: r.pictures()
-    def crafted(folder, owned): return {k:v for k,v in checkpoint_files(folder/new, owned).items() if 'arguments' in k}
+    def crafted(folder, owned): return {k:v for k,v in checkpoint_files(folder/new, False).items() if 'arguments' in k}
 
 # --- logs
 
@@ -494,7 +496,9 @@ class Bench:
         targets = self.kind.targets
         # a whole disk is slow to look through, but whoever names a link to it has asked for that
         self.crafted = [(t,k,v) for t in dict.fromkeys(targets) for k,v in special.items() if '/' in t or k!='link to /']
-        for k,v in self.kind.crafted(self.good, self.owned).items(): self.crafted.append((next((t for t in targets if k.startswith(f'{t}: ')), targets[0]), k.split(': ')[-1], v))
+        for k,v in self.kind.crafted(self.good, self.owned).items():
+            target = next((t for t in targets if k.startswith(f'{t}: ')), targets[0])
+            self.crafted.append((target, k.removeprefix(f'{target}: '), v))
     def restore(self, source=None, to=None):
         to = to or self.work
         shutil.rmtree(to, ignore_errors=True)
@@ -566,18 +570,19 @@ def read_all(name, folder, keep, numbers=None):
             if done: status = os.waitstatus_to_exitcode(s)
         shutil.rmtree(folder/str(first), ignore_errors=True)
         number = int.from_bytes(at[:8], 'little')
-        first = None if status==0 else number+1
+        first = None if status in (0, 4) else number+1
         if status: hangs += 1
         if status not in (0, 3):
-            with lines.open('a') as f: f.write(json.dumps([name, number, at[8:].rstrip(b'\0').decode(), f'ENDED the interpreter: {status}', ''])+'\n')
+            with lines.open('a') as f: f.write(json.dumps([name, number, at[8:].rstrip(b'\0').decode(), 'the good files cannot be read' if status==4 else f'ENDED the interpreter: {status}', ''])+'\n')
     return [json.loads(l) for l in lines.read_text().splitlines()]
 
 def _read_from(name, folder, keep, first, numbers, at, lines):
     "The child: from a number on"
     from watched import TooLong, Watch
-    code = 1
+    code = 4
     try:
         bench,watch = Bench(name, folder),Watch()
+        code = 1
         watch.known = {o.split('.')[0] for o in sys.modules}|{'__future__'}
         for number in numbers or range(first, count(bench)):
             bench.restore()
@@ -625,7 +630,7 @@ def reader(tmp_path_factory):
 
 def test_the_watch_sees_what_is_done(reader):
     found,_ = reader('deed')
-    seen = {done.split(': ')[1]:what for _,_,done,what,_ in found}
+    seen = {done.split(': ', 1)[1]:what for _,_,done,what,_ in found}
     assert seen.keys()=={k for k,(_,what) in deeds.items() if what}
     assert not {k:(seen[k], deeds[k][1]) for k in seen if deeds[k][1] not in seen[k]}
 
@@ -649,7 +654,7 @@ def main(name=None, *numbers):
             out.write(json.dumps([read_all(line.strip(), work, keep), str(keep)])+'\n'); out.flush()
         return
     all_found = []
-    for o in [name] if name else kinds:
+    for o in [name] if name else [k for k in kinds if k!='deed']:
         begun = time.perf_counter(),os.times()
         (work := base/o).mkdir()
         found = read_all(o, work, keep, [int(n) for n in numbers])
