@@ -222,9 +222,15 @@ def _row_of(line):
 def _is_number(v): return type(v) in (int,float) and 0<=abs(v)<1e15 # also of this size: JSON knows NaN, and no end
 
 # %% ../nbs/40_callbacks.ipynb #3cb28438
+def _log_bytes(path, most=2**28): # a row is of a few hundred bytes: no run has a million ticks
+    with open(path, 'rb') as f: data = f.read(most+1)
+    if len(data)<=most: return data
+    raise OSError(f"more than {most>>20} MB, expected a row of a few hundred bytes per tick")
+
 def _log_rows(path):
     "Each whole row of a log with its text; and what is wrong with the file, or None"
-    lines = Path(path).read_bytes().splitlines(keepends=True)
+    try: lines = _log_bytes(path).splitlines(keepends=True)
+    except OSError as e: return [],f"{path} cannot be read ({e})"
     rows = [_row_of(o) for o in lines]
     bad = next((i for i,r in enumerate(rows[:-1], 1) if not r), None) # the last one may be torn
     problem = bad and f"line {bad} of {path} is not a row of a log: it was changed, or is another file"

@@ -6,7 +6,7 @@
 __all__ = ['reading', 'why', 'open_zip', 'promised']
 
 # %% ../nbs/08_containers.ipynb #c1d2e304
-import io, json, math, os, posixpath, zipfile
+import io, json, math, os, posixpath, re, zipfile
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,7 +25,9 @@ def reading(
     try: yield
     except Exception as e: raise ValueError(f"{name} cannot be read as {kind} ({why(e)}): {advice}") from e
 
-def why(e): return f"{type(e).__name__}: {e}".split(chr(10))[0].rstrip(': ')[:120]
+def why(e):
+    "An error in short, without where things lie in memory"
+    return re.sub(r' object at 0x\w+', '', f"{type(e).__name__}: {e}".split(chr(10))[0]).rstrip(': ')[:120]
 
 # %% ../nbs/08_containers.ipynb #b1c2d303
 def sort_out(names):
@@ -106,7 +108,7 @@ def promised(
 # %% ../nbs/08_containers.ipynb #c1d2e30f
 def map_npy(path):
     "The array of a `.npy`, mapped"
-    with open(path, 'rb') as f: head = f.read(2**16)
+    with reading(path.name, 'a NumPy array'), open(path, 'rb') as f: head = f.read(2**16)
     dtype,shape,order,start = promised(head, path.stat().st_size, path.name)
     return np.memmap(path, dtype, 'r', start, shape, order)
 
@@ -114,8 +116,9 @@ def open_npz(path):
     "The arrays of a `.npz` as functions that read them: name -> (shape, function)"
     entries,first = open_zip(path)
     def array(o, dtype, shape, order, start):
-        if o.file_size>20*o.compress_size: check_bytes(o.file_size)
-        with reading(f'{o.filename} in {path.name}', 'a NumPy array'): x = first(o, o.file_size+1)
+        with reading(f'{o.filename} in {path.name}', 'a NumPy array'):
+            if o.file_size>20*o.compress_size: check_bytes(o.file_size)
+            x = first(o, o.file_size+1)
         return np.frombuffer(x, dtype, offset=start).reshape(shape, order=order)
     def entry(name, o):
         with reading(f'{name} in {path.name}', 'a NumPy array'): head = first(o, 2**16)

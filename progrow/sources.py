@@ -231,7 +231,7 @@ def find_labels(self:Source,
     if labels is None: where,labels,classes = f'the labels of {self.where}',self.labels,self.classes
     elif isinstance(labels, (str,Path)): where,(labels,classes) = str(labels),_named_file(labels)
     if labels is None: return None,None
-    if len(labels) and isinstance(labels[0], list): labels = _by_name(self.names, labels, where)
+    if isinstance(labels, (list,tuple)) and labels and isinstance(labels[0], list): labels = _by_name(self.names, labels, where)
     y = as_labels(labels, len(self), where)
     if classes is None or y.max()<len(classes): return y,classes
     raise ValueError(f"{where} go up to {y.max()}, and there are {len(classes)} names of classes: name them all")
