@@ -12,6 +12,7 @@ from copy import deepcopy
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from importlib.metadata import version
+from inspect import getattr_static
 from math import ceil
 from pathlib import Path
 from warnings import warn
@@ -105,6 +106,15 @@ class ProgressiveLearner(Learner):
     def to_fp32(self): return self.to_precision('fp32') # These three in fastai's words
     def to_bf16(self): return self.to_precision('bf16')
     def to_fp16(self): return self.to_precision('fp16')
+    def add_cb(self, cb): # under a name that nothing else has: fastai would put it in its place
+        cb = cb() if isinstance(cb, type) else cb
+        there = getattr_static(self, cb.name, None)
+        if there is None or isinstance(there, Callback): return super().add_cb(cb)
+        raise ValueError(f"a callback of the class {type(cb).__name__} would take the place of learn.{cb.name}: rename the class")
+    def __repr__(self):
+        s,(G,D) = self.state,(type(o).__name__ for o in (self.model.generator, self.model.discriminator))
+        return (f"A run of {G} against {D} on {len(self.images):,} images, {self.dls.device}, {self.precision.name}: {self.images_seen:,} of "
+                f"{self.schedule.total_images:,} images seen, {s.resolution}x{s.resolution} {s.phase}")
     def _split(self, b): self.xb,self.yb = b[:1],(b[1:] or (None,)) # images and their labels
     def _do_epoch_validate(self, *args, **kwargs): pass # there is nothing to validate on
 
@@ -344,13 +354,35 @@ def _say_what_is_new(saved, now, extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: "
              "give them with cbs=[...]")
 
+# %% ../nbs/42_learner.ipynb #4c1d8e23
+def _taken_further(saved, learn, changed):
+    "A checkpoint as one of a larger run: what it lacks is as in a fresh learner, what may differ is as it is now"
+    now,res = learn.checkpoint(),dict(saved)
+    then,s = saved['settings'],dict(saved['settings'])
+    if 'images' in changed: s['images'] = now['settings']['images']
+    if 'resolution' in changed:
+        names = [f'{p}.{n}' for p in ('generator','discriminator') for n,_ in learn.model.get_submodule(p).named_parameters()]
+        kept = [i for i,n in enumerate(names) if n in saved['model']] # the order of Adam's numbers, then and now
+        adam = {k:saved['optimizer']['state'][i] for i,k in enumerate(kept) if i in saved['optimizer']['state']}
+        res.update(model={**now['model'], **saved['model']}, optimizer={**now['optimizer'], 'state':adam})
+        for p in ('generator','discriminator'): s[p] = {**s[p], 'resolution':now['settings'][p]['resolution']}
+        if 'full_resolution' in s['loss']: s['loss'] = {**s['loss'], 'full_resolution':now['settings']['loss'].get('full_resolution')}
+        s['images'] = {**s['images'], 'digest':now['settings']['images']['digest']}
+        old = GrowthSchedule(**{k:v for k,v in then['schedule'].items() if k!='name'})
+        if _past(old, saved['images_seen'])==_past(learn.schedule, saved['images_seen']): s['schedule'] = now['settings']['schedule']
+    return {**res, 'settings':s}
+
+def _past(schedule, n): return [(*p[:3], min(p.end, n)) for p in schedule.phases if p.start<n]
+
 # %% ../nbs/42_learner.ipynb #747aba1f
 @patch
 def resume(self:ProgressiveLearner,
-    path # A checkpoint, or a folder of them: then the newest good one
+    path, # A checkpoint, or a folder of them: then the newest good one
+    changed:tuple=() # What may differ: `'resolution'` (networks and schedule go further), `'images'` (others, or more)
 ): # This learner, ready to `fit`
     "Go on where a run with the same settings was saved. `ValueError` for other settings; nothing is changed then"
     saved = self.processes.from_first(lambda: load_checkpoint(path))
+    if changed and not run_problem(saved): saved = _taken_further(saved, self, changed)
     if problem := _other_run(saved, self): raise ValueError(problem)
     if self.precision.asked=='auto': self.to_precision(saved['settings']['precision']) # what it became then
     now = self.settings

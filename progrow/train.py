@@ -7,6 +7,8 @@ __all__ = ['own_schedule', 'network_names', 'pick_preset', 'check_images', 'pick
            'fit_progressive', 'resume_run', 'rebuild']
 
 # %% ../nbs/45_train.ipynb #8869cac9
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from warnings import warn
 import os, torch
@@ -24,7 +26,7 @@ from .networks import Discriminator, Generator, network_problem
 from .precision import Precision
 from .presets import loss_names, named_presets, pick_loss, preset
 from .processes import first_here, join_processes
-from .runs import check_folder, open_run
+from .runs import check_folder, open_run, told_by
 from .sampling import sample_images
 from .schedule import GrowthSchedule
 
@@ -62,11 +64,23 @@ def pick_preset(
 # %% ../nbs/45_train.ipynb #14d28c08
 def _number_problem(settings, seed):
     "What is wrong with a number, or None"
-    if not isinstance(seed, int) or seed<0: return f"seed must be a whole number, 0 or more, got {seed!r}"
+    if type(seed) is not int or not 0<=seed<2**63: return f"seed must be a whole number from 0 to 2**63-1, got {seed!r}"
     for k in ('latent_dim','fmap_base','fmap_max','group_size'):
-        if settings[k]<1: return f"{k} must be 1 or more, got {settings[k]}"
-    if settings['average_kimg']<0: return f"average_kimg must be 0 or more, got {settings['average_kimg']}"
+        if type(settings[k]) is not int or not 1<=settings[k]<2**31: return f"{k} must be a whole number, 1 or more, got {settings[k]!r}"
+    if not 0<=settings['average_kimg']<float('inf'): return f"average_kimg must be 0 or more, got {settings['average_kimg']}"
     if not 0<=(settings['average_decay'] or 0)<1: return f"average_decay must be from 0 to below 1, got {settings['average_decay']}"
+
+_by_schedule = dict(lr='learning_rate', learning_rate='learning_rate', batch_size='batch_size', bs='batch_size', epochs='total_kimg',
+                    n_epoch='total_kimg', steps='total_kimg', kimg='total_kimg', total_kimg='total_kimg', fade_kimg='fade_kimg',
+                    stabilize_kimg='stabilize_kimg', start_resolution='start_resolution')
+
+def _argument_problem(kwargs, known):
+    "What is wrong with arguments that `progressive_learner` does not have itself, or None"
+    for k in kwargs.keys()-known:
+        if there := _by_schedule.get(k):
+            return f"{k} is decided by the schedule: give schedule=GrowthSchedule(resolution, {there}=...), or 'minutes:{there}=...'"
+        near = get_close_matches(k, known, 1)
+        return f"there is no argument {k!r}" + (f": did you mean {near[0]}?" if near else ": see help(progressive_learner)")
 
 # %% ../nbs/45_train.ipynb #5bba6313
 def _size_problem(resolution, gan_loss, *networks):
@@ -174,6 +188,9 @@ def _check_settings(settings, seed, precision, device, *networks):
     if problem := _number_problem(settings, seed) or _size_problem(end, loss, *networks): raise ValueError(problem)
 
 # %% ../nbs/45_train.ipynb #dd910859
+def _known_arguments():
+    return {'n', *signature(image_pyramid).parameters, *signature(progressive_learner).parameters}-{'kwargs','source'}
+
 def progressive_learner(
     images='avatars', # A folder, zip, array, file or name for `image_pyramid`, or an `ImagePyramid`
     resolution:int|None=None, # Side in pixels of the pictures that the run ends with; None: 32, or the schedule's
@@ -198,6 +215,7 @@ def progressive_learner(
     **kwargs # For `image_pyramid`: `image_channels`, `labels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
     "Make a run from names and numbers. Raises `ValueError` before any work for arguments that do not fit together"
+    if problem := _argument_problem(kwargs, _known_arguments()): raise TypeError(problem)
     s = pick_preset(schedule, resolution, loss=loss, latent_dim=latent_dim, fmap_base=fmap_base, fmap_max=fmap_max,
         group_size=group_size, pool_before_activation=pool_before_activation, average_kimg=average_kimg,
         average_decay=average_decay, mirror=mirror, reset_optimizer=reset_optimizer)
@@ -252,13 +270,18 @@ def resume_run(
     device=None, # Where to train; None: a GPU if there is one
     minutes:float=10., # Between two checkpoints
     tracker:str|None=None, # `'tensorboard'` or `'wandb'`
-    show:str|None=None # As for `fit_progressive`
+    show:str|None=None, # As for `fit_progressive`
+    resolution:int|None=None, # Go on growing up to this side in pixels; None: as far as the run was to grow
+    total_kimg:float|None=None, # Go on to so many thousand images in all; None: as many as the run was to see
+    more_images:bool=False # There may be other images than before
 )->ProgressiveLearner: # Trained to the end of its schedule
-    "Go on with a run, with nothing but its folder"
+    "Go on with a run, with nothing but its folder; if asked, further than it was to go"
     folder = Path(folder).expanduser()
     run = open_run(folder)
     if not (folder/'checkpoints').is_dir(): raise ValueError(f"{folder} lies within a run: give the folder of the run, {folder.parent}")
-    return rebuild(run, images, device).fit_in(folder, True, minutes, tracker, show)
+    grown = resolution not in (None, run.schedule.resolution)
+    changed = ('resolution',)*grown + ('images',)*more_images
+    return rebuild(run, images, device, resolution, total_kimg).fit_in(folder, True, minutes, tracker, show, changed)
 
 # %% ../nbs/45_train.ipynb #75fd4504
 network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style'} # critics of checkpoints
@@ -275,16 +298,24 @@ def _made(described, key, known):
 # %% ../nbs/45_train.ipynb #9c6d5dfd
 def rebuild(
     run, # A `SavedRun`
-    images=None, device=None # See `resume_run`
+    images=None, device=None, resolution=None, total_kimg=None # See `resume_run`
 )->ProgressiveLearner:
     "The learner that a run describes, with fresh weights"
     s,found = run.settings,dict(run.arguments or {})
     where = found.pop('images', None)
     images = where if images is None else images
     if images is None: raise ValueError("this run learned from images in memory, which no checkpoint holds: give the images")
-    with torch.random.fork_rng(devices=[]):
-        G,D = _made(s['generator'], 'network', generator_networks),_made(s['discriminator'], 'network', network_names)
     average = 'average_kimg' if s['average_decay'] is None else 'average_decay' # one of the two rules
     kept = {k:s[k] for k in (average,'mirror','seed','precision','reset_optimizer')}
-    return progressive_learner(images, schedule=run.schedule, loss=_made(s['loss'], 'name', _losses), generator=G,
-                               discriminator=D, device=device, **kept, **found)
+    with told_by(run):
+        schedule = run.schedule if resolution is total_kimg is None else run.schedule.extended(resolution, total_kimg)
+        G,D,loss = _described(s, schedule.resolution)
+        return progressive_learner(images, schedule=schedule, loss=loss, generator=G, discriminator=D, device=device, **kept, **found)
+
+def _described(s, resolution):
+    "Networks and loss of a run's settings, up to a resolution"
+    G,D = ({**s[k], 'resolution':resolution} for k in ('generator','discriminator'))
+    loss = {k:resolution if k=='full_resolution' and v==s['schedule']['resolution'] else v for k,v in s['loss'].items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(s['seed'])
+        return _made(G, 'network', generator_networks),_made(D, 'network', network_names),_made(loss, 'name', _losses)

@@ -9,7 +9,7 @@ import progrow
 root = Path(__file__).parents[1]
 modules = {p.stem: p for p in sorted(Path(progrow.__file__).parent.glob('*.py')) if not p.stem.startswith('_')}
 pages = sorted((root/'nbs').glob('[0-9]*.ipynb'))
-alone = 'files equalized pixelnorm minibatch_stddev fade_in schedule swd feature_metrics'.split()
+alone = 'equalized pixelnorm minibatch_stddev fade_in schedule swd feature_metrics'.split()
 
 def python(code): return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
 def cells(page): return json.loads(page.read_text(encoding='utf-8'))['cells']
