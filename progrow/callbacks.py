@@ -93,13 +93,17 @@ def rows(self:History, rows):
     for r in rows: self._keep(*r)
 
 @patch
+def losses(self:History, since:int|None=None)->torch.Tensor: # (2, n), of the critic and of the generator; see `mean`
+    self.after_epoch()
+    begin = bisect_right(self.kept[0], self.first if since is None else since)
+    return torch.tensor([o[begin:].tolist() for o in self.kept[2:]], dtype=torch.float64)
+
+@patch
 def mean(self:History,
     since:int|None=None # Images seen; None: where the tick began
 )->tuple: # Of the critic and of the generator; None for a loss that was never finite
     "Both losses over all steps since then"
-    self.after_epoch()
-    begin = bisect_right(self.kept[0], self.first if since is None else since)
-    losses = torch.tensor([o[begin:].tolist() for o in self.kept[2:]], dtype=torch.float64)
+    losses = self.losses(since)
     means = losses.where(losses.isfinite(), torch.nan).nanmean(1).tolist()
     return tuple(None if m!=m else m for m in means)
 

@@ -22,6 +22,11 @@ from .networks import weights_problem
 from .precision import all_finite
 from .schedule import GrowthSchedule
 
+# %% ../nbs/41_guards.ipynb #trn41i01
+import torch
+from progrow.callbacks import History
+from progrow.processes import told_to_stop
+
 # %% ../nbs/41_guards.ipynb #9ac2aa94
 class Checkpoints(Callback):
     "Save the run every few minutes, at its end, and when it is told to stop"
@@ -83,22 +88,34 @@ def save(self:Checkpoints):
 def after_fit(self:Checkpoints):
     "Save the end"
     stop = self._told_to_stop()
-    if (self.at_end or stop) and self.saved!=self.images_seen: self.save()
+    if self.at_end or stop: self.learn.processes.from_first(self._save_the_end) # nobody leaves before the file is whole
     if not stop: return
-    self.learn.processes.wait() # nobody leaves before the file is whole
     if self.learn.processes.first:
         print(f"Stopped after {self.images_seen} images, and saved: {self.last}. To go on, make the same call again, "
               "or resume from that file.")
+
+# %% ../nbs/41_guards.ipynb #trn41c01
+@patch
+def _save_the_end(self:Checkpoints):
+    "A checkpoint; or, where it cannot be written, at least the generator, which is much smaller"
+    if self.saved==self.images_seen: return
+    try: self.save()
+    except OSError as e: raise OSError(f"no checkpoint at the end, {self.images_seen} images: {e}. {self._rescued()}") from e
+
+@patch
+def _rescued(self:Checkpoints):
+    try: return f"The averaged generator is saved, as {self.learn.export(self.path/'generator.pt')}"
+    except OSError: return f"The newest checkpoint is {self.last or 'not there'}"
 
 # %% ../nbs/41_guards.ipynb #cbb36599
 _signals = [getattr(signal, n) for n in ('SIGINT','SIGTERM','SIGHUP') if hasattr(signal, n)] # Windows has no SIGHUP
 
 @contextmanager
 def stop_signals(
-    patient:bool=False # Also after a second Ctrl-C; launchers of several processes send every signal twice
+    patient:bool=False # Of many processes: launchers send every signal twice. Only one that comes seconds later ends it
 ): # `asked`, whose `.number` is 0 until a signal comes
     "Note Ctrl-C, SIGTERM and SIGHUP instead of obeying them while the block runs, and obey after it"
-    asked,old,pid = SimpleNamespace(number=0),{},os.getpid()
+    asked,old,pid = SimpleNamespace(number=0, at=None),{},os.getpid()
     def restore():
         for n,handler in old.items():
             if signal.getsignal(n)==on_signal: signal.signal(n, handler) # or somebody else has come since
@@ -106,12 +123,14 @@ def stop_signals(
     def on_signal(number, frame):
         if os.getpid()!=pid: restore(); return signal.raise_signal(number) # a child was born with this handler
         if asked.number and number==signal.SIGINT and not patient: restore(); raise KeyboardInterrupt
-        asked.number = asked.number or int(number)
+        if patient and asked.at and monotonic()-asked.at>3: signal.signal(number, signal.SIG_DFL); signal.raise_signal(number)
+        asked.number,asked.at = asked.number or int(number),asked.at or monotonic()
+        if patient: told_to_stop() # waits no longer than `last_wait` seconds for the others
     if current_thread() is main_thread(): # others hear no signals
         for n in _signals:
             if signal.getsignal(n) not in (signal.SIG_IGN, None): old[n] = signal.signal(n, on_signal)
     try: yield asked
-    finally: restore()
+    finally: restore(); told_to_stop(False)
     if asked.number: raise KeyboardInterrupt if asked.number==signal.SIGINT else SystemExit(128+asked.number)
 
 # %% ../nbs/41_guards.ipynb #de845c73
@@ -141,9 +160,12 @@ class FiniteSteps(Callback):
 class Guard(Callback):
     "Stop a run in which step after step fails"
     order = 80
-    def __init__(self, patience:int=10): # Failed steps in a row
+    def __init__(self,
+        patience:int=10, # Failed steps in a row
+        limit:float=1e6 # A run has diverged if a player's loss was beyond it, up or down, in all steps of a tick
+    ):
         if patience<1: raise ValueError(f"patience must be 1 or more, got {patience}")
-        self.patience = patience
+        self.patience,self.limit = patience,limit
     def after_batch(self):
         if self.learn.skipped_in_a_row>=self.patience: raise FloatingPointError(self._what_happened())
     def after_fit(self):
@@ -152,12 +174,27 @@ class Guard(Callback):
 
 @patch
 def _what_happened(self:Guard):
-    s,last = self.state,next((c.last for c in self.learn.cbs if isinstance(c, Checkpoints)), None)
-    return (f"{self.learn.skipped_in_a_row} steps in a row gave numbers that are not finite, the last at "
-            f"{self.images_seen/1000:.1f} kimg ({s.resolution}x{s.resolution}, {s.phase}). "
-            f"{f'The last good checkpoint is {last}' if last else 'There is no checkpoint'}. "
+    return (f"{self.learn.skipped_in_a_row} steps in a row gave numbers that are not finite, the last {self._where('good ')}. "
             "Try a smaller learning rate, precision='fp32' if it was 'fp16', "
             "and look at the images and at your own loss")
+
+@patch
+def _where(self:Guard, good=''):
+    s,last = self.state,next((c.last for c in self.learn.cbs if isinstance(c, Checkpoints)), None)
+    return (f"at {self.images_seen/1000:.1f} kimg ({s.resolution}x{s.resolution}, {s.phase}). "
+            + (f'The last {good}checkpoint is {last}' if last else 'There is no checkpoint'))
+
+# %% ../nbs/41_guards.ipynb #trn41c03
+@patch
+def after_epoch(self:Guard):
+    "Stop a run that has diverged"
+    history = next((c for c in self.learn.cbs if isinstance(c, History)), None)
+    losses = history.losses() if history else torch.zeros(2, 0)
+    if not losses.numel() or not (losses.abs().amin(1)>self.limit).any(): return # also with a loss that is not a number
+    critic,generator = losses[:,-1].tolist()
+    raise FloatingPointError(f"the run has diverged: in all steps of this tick a loss was beyond {self.limit:g} (critic "
+                             f"{critic:.2g}, generator {generator:.2g}), {self._where()}. Start anew with a smaller "
+                             "learning rate; a loss of your own that is so large by nature takes another Guard(limit=...)")
 
 # %% ../nbs/41_guards.ipynb #38e249ad
 class FitsInMemory(Callback):

@@ -5,7 +5,7 @@ import numpy as np, pytest, torch
 from torch import nn
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException, CancelTrainException
 from progrow.callbacks import AverageGradients, GrowthBar, History, Log, SampleStrip, log_columns, read_log, tracker
-from progrow.checkpoint import load_tensors, save_checkpoint, save_tensors
+from progrow.checkpoint import load_generator, load_tensors, save_checkpoint, save_tensors
 from progrow.data import ImagePyramid, pyramid_levels
 from progrow.guards import Checkpoints, Guard
 from progrow.processes import Processes, alone, processes
@@ -520,3 +520,37 @@ def test_wandb(tmp_path, monkeypatch):
     ticks = [d for d in logged if 'resolution' in d]
     assert [d['resolution'] for d in ticks]==[4]*3+[8]*5 and all(isinstance(v, float) for d in ticks for v in d.values())
     assert list((tmp_path/'wandb').glob('offline-run-*'))
+
+# --- a run that diverges, and a disk that is full at the end
+
+def test_a_run_that_diverges_stops_and_says_so():
+    learn = progressive_learner(images, schedule=GrowthSchedule(8, stabilize_kimg=.48, fade_kimg=.064, batch_size=16, learning_rate=10.), fmap_base=32, fmap_max=8, latent_dim=6, device='cpu')
+    with pytest.raises(FloatingPointError, match=r'the run has diverged: in all steps of this tick a loss was beyond 1e\+06 .*smaller learning rate'): fit(learn)
+
+def test_one_large_loss_is_no_divergence_and_a_limit_can_be_chosen():
+    learn = tiny(two=True)
+    fit(learn, 2)
+    learn.history.first,learn.history.rows = 0,[(16,4,1e30,1.), (32,4,2.,-1e30)]
+    learn.guard.after_epoch()
+    learn.guard.limit = 1.5
+    with pytest.raises(FloatingPointError, match='diverged'): learn.guard.after_epoch()
+
+@pytest.mark.parametrize('stopped', [False, True])
+def test_where_the_last_checkpoint_fails_the_generator_is_saved(tmp_path, stopped):
+    learn = tiny(Checkpoints(tmp_path/'c'))
+    def full(folder, keep): raise OSError(28, 'no space left on device')
+    learn.save_checkpoint = full
+    with pytest.raises(OSError, match='no space left.*The averaged generator is saved, as .*generator.pt'): fit(learn, cbs=at(64, press) if stopped else None)
+    assert torch.equal(load_generator(tmp_path/'c'/'generator.pt')(torch.ones(2, 6), resolution=4), learn.model.averaged(torch.ones(2, 6), resolution=4))
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_of_many_processes_a_second_signal_ends_it_if_it_comes_seconds_later(number):
+    p = python(f'''
+        import signal, progrow.guards
+        now = [0.]; progrow.guards.monotonic = lambda: now[0]
+        with progrow.guards.stop_signals(patient=True):
+            for t in (1., 2.): now[0] = t; signal.raise_signal({int(number)}) # torchrun's
+            print('still here', flush=True)
+            now[0] = 5.; signal.raise_signal({int(number)})
+            print('and here')''')
+    assert p.communicate(timeout=60)[0]=='still here\n' and p.returncode==-number
