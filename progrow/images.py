@@ -170,9 +170,11 @@ class Picture:
     def _repr_png_(self):
         buf = io.BytesIO(); self.image.save(buf, 'png', optimize=True)
         return buf.getvalue(), {'alt':self.alt}
-
     def __repr__(self): return f'Picture({self.alt})'
-    def save(self, path): self.image.save(path)
+    def save(self, path): # Written whole or not at all; the suffix says which kind of file
+        kind = Image.registered_extensions().get(Path(path).suffix.lower())
+        if kind is None: raise ValueError(f"no picture can be saved as {Path(path).name!r}: use a name ending in .png")
+        with atomic_write(path) as f: self.image.save(f, kind)
     def show(self): self.image.show()
 
 # %% ../nbs/10_images.ipynb #e1c51bb0

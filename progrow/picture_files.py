@@ -36,12 +36,13 @@ def _on_background(im, background):
     return Image.alpha_composite(Image.new('RGBA', im.size, background), im.convert('RGBA'))
 
 def _as_8bit(im):
-    "Grey of 16 or 32 bits as 0..255, a row at a time: floats of the whole would take eight times its memory"
+    "Grey of 16 or 32 bits as 0..255, some rows at a time: floats of the whole would take eight times its memory"
     if im.mode=='F': raise ValueError("float pixels have no agreed range: save the picture with 8 or 16 bits")
     if im.mode[0]!='I': return im
-    wide = np.asarray(im)
-    out = np.empty(wide.shape, np.uint8)
-    for row,w in zip(out, wide): row[:] = (w.clip(0, 65535)/257).round()
+    out = np.empty((im.height,im.width), np.uint8)
+    for y in range(0, im.height, 64):
+        rows = np.asarray(im.crop((0, y, im.width, min(y+64, im.height))))
+        out[y:y+64] = (rows.clip(0, 65535)/257).round()
     return Image.fromarray(out)
 
 # %% ../nbs/07_picture_files.ipynb #73d744d6
@@ -101,7 +102,7 @@ def check_colour(colour):
 def check_bytes(size):
     "Raise `TooLarge` for a file that no picture of `max_pixels` can need"
     if size<=max_bytes(): return
-    raise TooLarge(_too_large.format(f'{size/1e6:,.0f} MB, as of {size/6e6:,.0f} million pixels',
+    raise TooLarge(_too_large.format(f'{size/1e6:,.0f} MB, as much as {size/6e6:,.0f} million pixels take',
                                      f'{max_pixels()/1e6:,.1f}', -(-size//6)))
 
 # %% ../nbs/07_picture_files.ipynb #a0b1c80d

@@ -279,6 +279,7 @@ class TooSmall(ValueError): "Fewer pixels than were asked for"
 
 _too_small = ("{} pixels on its short side, expected at least {}: "
               "ask for a lower resolution, or leave out or enlarge such pictures")
+_none = "none of the {} files can be used, the first is {} ({}): expected pictures, no smaller than the resolution"
 _mixed = ("{} grey and {} colour pictures (grey: {}), "
           "expected one kind: pass image_channels=3 or image_channels=1 to convert")
 
@@ -308,7 +309,7 @@ def plan(self:Source,
     "What all pictures can be turned into. `ValueError` naming those that cannot"
     ids,look = with_progress(range(len(self)), len(self), progress),lambda im: (min(im.size), is_grey(im))
     seen = {i:o for i in ids if (o := _use(self, i, look, resolution or 1, on_error))}
-    if not seen: raise ValueError(f"none of the {len(self)} files can be read as a picture, the first is {self.names[0]}")
+    if not seen: raise ValueError(_none.format(len(self), self.names[0], self.skipped[self.names[0]]))
     if resolution is None: resolution = max(4, min(1024, 2**(min(o[0] for o in seen.values()).bit_length()-1)))
     return resolution,image_channels or _channels(self.names, {i:o[1] for i,o in seen.items()})
 

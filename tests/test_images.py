@@ -246,3 +246,13 @@ def test_slide_draws_beforehand_or_live(x):
     assert asked[1:]==[(4,.5),(4,.73)]
     assert np.array_equal(np.array(Image.open(io.BytesIO(picture.value)))[::3,::3], to_uint8(x[4]*.73).permute(1,2,0).numpy())
     assert isinstance(slide(lambda v: plt.subplots()[0], [4,8,16], 'resolution', live=True).children[1], ipywidgets.SelectionSlider) and not plt.get_fignums()
+
+def test_shown_pictures_are_saved_whole_or_not_at_all(x, tmp_path, monkeypatch):
+    pic = show_images(x)
+    for o in ('a.png','a.gif','a.webp'): pic.save(tmp_path/'new'/o); assert Image.open(tmp_path/'new'/o).size==pic.image.size
+    with pytest.raises(ValueError, match="saved as 'a.doc': use a name ending in .png"): pic.save(tmp_path/'a.doc')
+    def half(f, kind): f.write(b'half'); raise OSError('disk full')
+    monkeypatch.setattr(pic.image, 'save', half)
+    before = (tmp_path/'new'/'a.png').read_bytes()
+    with pytest.raises(OSError, match='disk full'): pic.save(tmp_path/'new'/'a.png')
+    assert (tmp_path/'new'/'a.png').read_bytes()==before and len(list((tmp_path/'new').iterdir()))==3

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from helpers import noise, picture
+from progrow.containers import sort_out
 from progrow.data import image_pyramid
-from progrow.sources import Source, fit_image, open_source
+from progrow.sources import Source, as_labels, fit_image, open_source
 
 pytestmark = pytest.mark.usefixtures('cache')
 
@@ -103,3 +104,97 @@ def test_a_message_names_the_sets_only_where_there_are_some(tmp_path):
     assert 'built-in' not in str(e.value)
     with pytest.raises(FileNotFoundError, match='no built-in set: those are a, b'): open_source(tmp_path/'x', ['a','b'])
     with pytest.raises(TypeError, match=r"or one of \['a', 'b'\]"): open_source(7, ['a','b'])
+
+# --- what is left aside, left out, and named
+
+def test_other_files_are_counted_by_suffix(folder, tmp_path):
+    for o in ('a/1.HEIC','a/2.heic','b/3.cr2','notes.txt','.hidden','dataset.jsonl'): (folder/o).write_text('x')
+    expected = {'.cr2':['b/3.cr2'], '.heic':['a/1.HEIC','a/2.heic'], '.jsonl':['dataset.jsonl'], '.txt':['notes.txt']}
+    for o in (folder, shutil.make_archive(tmp_path/'z', 'zip', folder)): assert open_source(o).ignored==expected and len(open_source(o))==4
+    assert open_source(folder).facts()['ignored']=={'.cr2':1, '.heic':2, '.jsonl':1, '.txt':1}
+    for o in folder.rglob('*.png'): o.unlink()
+    with pytest.raises(ValueError, match=r'no pictures in set.*2 .heic \(a/1.HEIC, …\)'): open_source(folder)
+
+def test_results_of_a_training_are_no_pictures(folder):
+    for o in ('runs/one/log.jsonl','runs/one/strip.png','runs/one/more/x.png','runs/two/generator.pt','runs/two/samples.png'):
+        (folder/o).parent.mkdir(parents=True, exist_ok=True); (folder/o).write_text('x')
+    src = open_source(folder)
+    assert len(src)==4 and len(src.ignored['results of a training'])==5
+    assert sort_out(['log.jsonl','samples.png','mine.png'])[0]==['mine.png']
+
+def test_a_wide_photograph_is_too_large_and_not_broken(tmp_path, monkeypatch):
+    Image.new('1', (16000,12000)).save(tmp_path/'a.png'); picture(noise(1)[0]).save(tmp_path/'b.png')
+    src = open_source(tmp_path)
+    with pytest.raises(ValueError, match='a.png is too large: 192.0 million pixels, and at most 89.5 .*PROGROW_MAX_PIXELS=192000000'): src.plan()
+    assert src.plan(image_channels=3, on_error='skip')==(32,3) and src.skipped=={'a.png':'too large'} and src.facts()['too_large']==['a.png']
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS) # raised by what follows
+    monkeypatch.setenv('PROGROW_MAX_PIXELS', '192000000')
+    assert src.plan(image_channels=3)==(32,3)
+    monkeypatch.setenv('PROGROW_MAX_PIXELS', 'many')
+    with pytest.raises(ValueError, match="PROGROW_MAX_PIXELS='many', expected a whole number"): src.plan()
+
+def test_too_small_pictures_can_be_left_out(folder):
+    Image.new('RGB', (20,8)).save(folder/'a'/'s.png')
+    src = open_source(folder)
+    with pytest.raises(ValueError, match='a/s.png is 8 pixels on its short side'): src.plan(32)
+    assert src.plan(32, on_error='skip')==(32,3) and src.skipped=={'a/s.png':'too small'}
+    assert [o is None for o in src.read(range(5), 32, on_error='skip')]==[False,False,True,False,False]
+
+def test_a_wrong_background_is_not_blamed_on_a_picture(folder):
+    with pytest.raises(ValueError, match="background='whit' is no colour") as e: open_source(folder).read([0], 16, background='whit')
+    assert 'a/0.png' not in str(e.value)
+
+# --- lists and data sets
+
+def test_a_list_of_files_and_folders(folder, tmp_path):
+    x = noise(4)
+    src = open_source([folder/'b', str(folder/'a'/'2.png'), folder/'a'/'0.png'])
+    assert src.names==['b/1.png','b/3.png','a/2.png','a/0.png'] and (np.stack(list(src.read(range(4), 32)))==x[[1,3,2,0]]).all()
+    assert src.find_labels('folders')[0].tolist()==[1,1,0,0]
+    assert src.stamp!=open_source([folder/'a', folder/'b']).stamp
+    with pytest.raises(FileNotFoundError, match='no.png is not here'): open_source([folder/'no.png'])
+    with pytest.raises(ValueError, match='no pictures'): open_source([])
+
+class Items:
+    classes = ('cat','dog')
+    def __init__(self, items): self.items = items
+    def __len__(self): return len(self.items)
+    def __getitem__(self, i): return self.items[i]
+
+def test_any_map_style_data_set(folder):
+    x = noise(4); u = torch.tensor(x)
+    for items in ([picture(o) for o in x], u, u/255, list(x.transpose(0,2,3,1)), list(x.transpose(0,2,3,1)/255)):
+        src = open_source(Items(items))
+        assert (np.stack(list(src.read(range(4), 32)))==x).all() and src.find_labels()==(None,None)
+    src = open_source(Items([(o,i%2) for i,o in enumerate(u)]))
+    assert src.find_labels()[0].tolist()==[0,1,0,1] and src.find_labels()[1]==['cat','dog'] and src.names[3]=='picture 3 of Items'
+    assert src.stamp==open_source(Items(u)).stamp!=open_source(Items(u.flip(0))).stamp
+    assert (image_pyramid(torch.utils.data.TensorDataset(u, torch.arange(4))).level(32)==x).all()
+
+@pytest.mark.parametrize('items', [['cat'], [np.zeros((8,8,2), np.uint8)], [np.zeros((8,8), int)], [torch.zeros(3,8,8)-1], [{'image':1}], [None]], ids=str)
+def test_odd_items_are_named(items):
+    with pytest.raises(ValueError, match='picture 0 of Items cannot be read as a picture .*expected Pillow images'): open_source(Items(items))
+
+@pytest.mark.parametrize('source', [7, None, {'a':1}, iter([])], ids=str)
+def test_what_is_no_source_at_all(source):
+    with pytest.raises(TypeError, match='expected a folder'): open_source(source)
+
+# --- labels
+
+def test_folders_need_sub_folders(folder, tmp_path):
+    for o in (folder/'a', noise(4)):
+        with pytest.raises(ValueError, match='no class for [24] of [24] pictures: they lie in no sub-folder'): open_source(o).find_labels('folders')
+
+def test_classes_have_names_and_labels_a_file(folder):
+    src = open_source(folder)
+    held = dict(labels=[[o, i%2] for i,o in enumerate(src.names)], classes=['bag','shoe'])
+    (folder/'dataset.json').write_text(json.dumps(held))
+    for y,names in (open_source(folder).find_labels(), src.find_labels(folder/'dataset.json'), src.find_labels(str(folder/'dataset.json'))):
+        assert y.tolist()==[0,1,0,1] and names==['bag','shoe']
+    (folder/'few.json').write_text(json.dumps({**held, 'classes':['bag']}))
+    with pytest.raises(ValueError, match='few.json go up to 1, and there are 1 names'): src.find_labels(folder/'few.json')
+    with pytest.raises(FileNotFoundError, match='no file .*none.json here'): src.find_labels('none.json')
+
+@pytest.mark.parametrize('labels', [[0,10**10], [0,-1], [10**30,0], ['a','b'], [[1],[2,3]], [.5,1], [1]], ids=str)
+def test_labels_are_classes(labels):
+    with pytest.raises(ValueError, match='^labels (of shape|go from).*expected'): as_labels(labels, 2)

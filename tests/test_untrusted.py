@@ -1,6 +1,11 @@
 "Files from strangers: what they hold is looked at before anything opens it."
+<<<<<<< HEAD
 import copy, io, os, pickle, random, re, time, zipfile
 import pytest, torch
+=======
+import io, json, os, zipfile
+import numpy as np, pytest, torch
+>>>>>>> src
 from PIL import Image
 from progrow.checkpoint import load_generator, load_tensors, save_generator, save_tensors
 from progrow.networks import Generator
@@ -150,3 +155,92 @@ def test_only_formats_of_our_suffixes_are_opened(tmp_path, zipped, monkeypatch):
     src = open_source(where)
     with pytest.raises(Exception): src.open(0).load()
     with src.open(1) as im: assert im.size==(16,16)
+
+# --- sources of pictures: sizes before reading, regular files, one sentence
+
+def colours(path, size=(16,16)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', size, 'blue').save(path)
+    return path
+
+@pytest.fixture
+def one(tmp_path): return colours(tmp_path/'set'/'a.png').parent
+
+def zip_of(path, name, content, packed=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, 'w', packed) as z: z.writestr(name, content)
+    return path
+
+def test_a_small_zip_does_not_unpack_to_much(tmp_path):
+    with zipfile.ZipFile(tmp_path/'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as z:
+        with z.open('a.png', 'w') as f: [f.write(bytes(10**7)) for _ in range(60)]
+    src = open_source(tmp_path/'bomb.zip')
+    with pytest.raises(ValueError, match='a.png is too large: 600 MB.*PROGROW_MAX_PIXELS='): src.plan()
+    assert src.facts()['too_large']==['a.png']
+
+def test_a_zip_that_lies_about_a_size_is_cut_there(tmp_path):
+    data = bytearray(zip_of(tmp_path/'a.zip', 'a.png', bytes(10**7)).read_bytes())
+    i = data.index(b'PK\1\2')
+    data[i+24:i+28] = data[22:26] = (100).to_bytes(4, 'little')
+    (tmp_path/'a.zip').write_bytes(data)
+    with pytest.raises(ValueError, match='cannot read a.png .BadZipFile: Bad CRC'): open_source(tmp_path/'a.zip').plan()
+
+def test_a_small_npz_does_not_unpack_to_much(tmp_path, monkeypatch):
+    monkeypatch.setenv('PROGROW_MAX_PIXELS', '1000')
+    np.savez_compressed(tmp_path/'a.npz', images=np.zeros((40,3,16,16), np.uint8))
+    with pytest.raises(ValueError, match='images.npy in a.npz unpacks to 0 MB.*save the array as .npy'): open_source(tmp_path/'a.npz')
+
+@pytest.mark.parametrize('packed', (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+def test_methods_without_a_bound_are_refused(tmp_path, packed):
+    with pytest.raises(ValueError, match='a.zip holds a.png encrypted, or packed in an unusual way'): open_source(zip_of(tmp_path/'a.zip', 'a.png', 'x', packed))
+
+def test_an_encrypted_zip_is_told(tmp_path):
+    data = bytearray(zip_of(tmp_path/'a.zip', 'a.png', 'x').read_bytes())
+    data[6] |= 1; data[data.index(b'PK\1\2')+8] |= 1
+    (tmp_path/'a.zip').write_bytes(data)
+    with pytest.raises(ValueError, match='a.zip holds a.png encrypted'): open_source(tmp_path/'a.zip')
+
+@pytest.mark.parametrize('name,content', [('not.zip',b'hello'), ('empty.npz',b''), ('empty.npy',b''), ('a.npy',b'\x93NUMPY\x07\0aaaa'), ('a.npz',b'PK'), ('a.zip',b'')])
+def test_files_that_are_none_are_named(tmp_path, name, content):
+    (tmp_path/name).write_bytes(content)
+    with pytest.raises(ValueError, match=f'^{name} cannot be read as a .*: it may be cut off'): open_source(tmp_path/name)
+
+def test_arrays_must_be_as_long_as_they_say(tmp_path):
+    np.savez(tmp_path/'none.npz')
+    with pytest.raises(ValueError, match='none.npz holds nothing'): open_source(tmp_path/'none.npz')
+    np.save(tmp_path/'a.npy', np.zeros((4,8,8), np.uint8))
+    data = (tmp_path/'a.npy').read_bytes()
+    for odd in (data[:-1], data+b'x', data.replace(b'(4, 8, 8)', b'(4, 8,-8)'), data.replace(b"'|u1'", b"'|O'  ")[:-2]):
+        (tmp_path/'a.npy').write_bytes(odd)
+        with pytest.raises(ValueError, match='a.npy .*(cut off|expected)'): open_source(tmp_path/'a.npy')
+
+odd_labels = ['[]', 'null', '{', '{"labels":5}', '{"labels":{"a.png":0}}', '{"labels":[["a.png","cat"]]}', '{"labels":[["a.png",1.5]]}', '{"labels":[["a.png",true]]}', '{"labels":[[]]}',
+    '{"labels":[["a.png",-1]]}', '{"labels":[["a.png",10000000000]]}', '{"labels":[["a.png",NaN]]}', '['*100000, '{"labels":[["a.png",'+'['*900+']'*900+']]}', '{"labels":[["a.png",0]],"classes":[1]}', b'\xff\xfe{', b'{"labels":"\xff"']
+
+@pytest.mark.parametrize('zipped', (False, True))
+@pytest.mark.parametrize('odd', odd_labels, ids=lambda o: str(o[:24]))
+def test_odd_labels_are_told_with_their_file(one, odd, zipped):
+    (one/'dataset.json').write_bytes(odd if isinstance(odd, bytes) else odd.encode())
+    where = zip_of(one.parent/'a.zip', 'dataset.json', (one/'dataset.json').read_bytes()) if zipped else one
+    with pytest.raises(ValueError, match='dataset.json( in a.zip)? (holds|has|cannot be read as JSON)'): open_source(where)
+
+@pytest.mark.skipif(os.name=='nt', reason='pipes and links')
+def test_pipes_devices_and_links_to_everywhere_are_left_alone(one, tmp_path):
+    os.mkfifo(one/'b.png'); (one/'zero.png').symlink_to('/dev/zero'); (one/'all').symlink_to('/'); (one/'dead.png').symlink_to('/nowhere/x')
+    away = colours(tmp_path/'away'/'x.png')
+    (one/'x.png').symlink_to(away)
+    src = open_source(one)
+    assert src.names==['a.png','x.png'] and src.outside==['x.png']
+    assert {k:sorted(v) for k,v in src.ignored.items()}=={'not regular files':['b.png','dead.png','zero.png'], 'links to folders elsewhere':['all']}
+    for kind in ('npy','npz','zip'):
+        os.mkfifo(tmp_path/f'p.{kind}')
+        with pytest.raises(ValueError, match='is a pipe or device'): open_source(tmp_path/f'p.{kind}')
+
+@pytest.mark.skipif(os.name=='nt', reason='pipes and links')
+@pytest.mark.parametrize('make', [os.mkfifo, lambda p: p.symlink_to('/dev/zero'), lambda p: p.symlink_to('/nowhere'), os.mkdir], ids=['pipe','zero','dead','folder'])
+def test_labels_are_read_from_regular_files_only(one, make):
+    make(one/'dataset.json')
+    with pytest.raises(ValueError, match='dataset.json is a pipe, device or dead link'): open_source(one)
+
+def test_labels_are_bounded(one):
+    with open(one/'dataset.json', 'wb') as f: f.truncate(2**27)
+    with pytest.raises(ValueError, match='dataset.json has 128 MB, and at most 64 are read: give the labels'): open_source(one)
