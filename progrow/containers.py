@@ -116,16 +116,10 @@ def open_npz(path):
     "The arrays of a `.npz` as functions that read them: name -> (shape, function)"
     entries,first = open_zip(path)
     def array(o, dtype, shape, order, start):
-<<<<<<< /tmp/tmp1sc2pys3
-        with reading(f'{o.filename} in {path.name}', 'a NumPy array'):
-            if o.file_size>20*o.compress_size: check_bytes(o.file_size)
-            x = first(o, o.file_size+1)
-=======
         if o.file_size>max(20*o.compress_size, max_bytes()):
             raise TooLarge(f"{o.filename} in {path.name} unpacks to {o.file_size/1e6:,.0f} MB, and at most "
                            f"{max_bytes()/1e6:,.0f} are read into memory: save the array as .npy, which is mapped")
         with reading(f'{o.filename} in {path.name}', 'a NumPy array'): x = first(o, o.file_size+1)
->>>>>>> /tmp/tmpksu1tp95
         return np.frombuffer(x, dtype, offset=start).reshape(shape, order=order)
     def entry(name, o):
         with reading(f'{name} in {path.name}', 'a NumPy array'): head = first(o, 2**16)

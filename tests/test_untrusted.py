@@ -1,11 +1,6 @@
 "Files from strangers: what they hold is looked at before anything opens it."
-<<<<<<< HEAD
-import copy, io, os, pickle, random, re, time, zipfile
-import pytest, torch
-=======
-import io, json, os, zipfile
+import copy, io, json, os, pickle, random, re, time, zipfile
 import numpy as np, pytest, torch
->>>>>>> src
 from PIL import Image
 from progrow.checkpoint import load_generator, load_tensors, save_generator, save_tensors
 from progrow.networks import Generator
