@@ -98,14 +98,16 @@ def _kept_apart(learn, folder, unnamed):
     try:
         with folder_lock(folder): yield
     finally:
-        if unnamed and folder.is_dir() and not any(folder.iterdir()): folder.rmdir()
+        for o in (folder, folder.parent) if unnamed else ():
+            if o.is_dir() and not any(o.iterdir()): o.rmdir()
 
 def _fit_and_save(learn, folder, watchers, show, writes):
-    "Train; what is trained to its end gets its results, also where the last checkpoint could not be written"
+    "Train, and write the results, also where only the last checkpoint failed: with an older one the same call goes on"
     failed = None
     try: learn.fit(cbs=watchers, show=show)
     except OSError as e: failed = e
-    if writes and not learn.ticks_left(): save_results(learn, folder)
+    good = not failed or not learn.ticks_left() and checkpoints(folder/'checkpoints')
+    if writes and good: save_results(learn, folder)
     if failed: raise failed
 
 def _fits(learn):

@@ -74,10 +74,15 @@ def test_results_do_not_depend_on_each_other(tmp_path, monkeypatch, broken):
 
 def test_the_generator_is_there_although_the_last_checkpoint_is_not(tmp_path, monkeypatch):
     from progrow.learner import ProgressiveLearner
-    def full(self, *args): raise OSError(28, 'No space left on device')
+    saves = ProgressiveLearner.save_checkpoint
+    def full(self, *args):
+        if not self.ticks_left(): raise OSError(28, 'No space left on device')
+        return saves(self, *args)
     monkeypatch.setattr(ProgressiveLearner, 'save_checkpoint', full)
-    with pytest.raises(OSError, match='No space left'): fit_progressive(noise(resolution=8), path=tmp_path/'run', show='nothing', **long)
-    assert results <= names(tmp_path/'run') and open_generator(tmp_path/'run').resolution==8
+    with pytest.raises(OSError, match='No space left'): fit_progressive(noise(resolution=8), path=tmp_path/'run', minutes=0, show='nothing', **long)
+    assert results <= names(tmp_path/'run') and len(checkpoints(tmp_path/'run'/'checkpoints'))==3
+    monkeypatch.setattr(ProgressiveLearner, 'save_checkpoint', saves)
+    assert not fit_progressive(noise(resolution=8), path=tmp_path/'run', show='nothing', **long).ticks_left() # and the same call goes on
 
 def test_a_tracker_that_is_not_there_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match='there is no tracker'): fit_progressive(noise(resolution=8), path=tmp_path/'run', show='nothing', tracker='paper', **long)
@@ -99,7 +104,7 @@ def test_runs_without_a_path_are_kept_apart_and_leave_nothing(tmp_path, monkeypa
                 Again.done = True
                 with pytest.raises(ValueError, match='another process is training in runs'): progressive_learner(noise(resolution=8), **long).fit_in(show='nothing')
     fit_progressive(noise(resolution=8), show='nothing', cbs=Again(), **long)
-    assert Again.done and not list((tmp_path/'runs').iterdir())
+    assert Again.done and not (tmp_path/'runs').exists()
 
 def test_settings_keep_the_names_of_classes(tmp_path):
     images = noise(resolution=8)

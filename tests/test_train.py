@@ -260,14 +260,15 @@ def test_timing_covers_every_resolution_still_to_come():
     learn = tiny(schedule=GrowthSchedule(8, stabilize_kimg=.032, fade_kimg=.064, batch_size=16, total_kimg=.064))
     assert seconds_left(learn.schedule, 0, seconds_per_image(learn.players, learn.images, learn.schedule))>0
 
-def test_the_bar_says_where_the_run_stands_and_changes_nothing(half):
-    lines = []
-    class Watch(Callback):
-        order = 70
-        def after_batch(self): lines.append(self.growth_bar.line())
-    learn = tiny(schedule=shorter, cbs=[Watch()])
+def test_the_line_says_where_the_run_stands_and_changes_nothing(half, capsys, monkeypatch):
+    from progrow import progress
+    now = iter(range(10**6))
+    monkeypatch.setattr(progress, 'monotonic', lambda: next(now)) # a second between two looks: every step is shown
+    learn = tiny(schedule=shorter)
     learn.fit(show='bar')
-    assert re.fullmatch(r'4x4 stabilize, \d+ images/s, \d+:\d\d left', lines[0]) and re.match(r'8x8 fade alpha 0\.25, ', lines[7]) and lines[-1].endswith(' 0:00 left')
+    out,err = capsys.readouterr()
+    lines = [o for o in err.split('\r') if o.strip()]
+    assert not out and re.match(r'4x4 stabilize +\d+% .*\d+ images/s, 0:\d\d so far, 0:00 left$', lines[0]) and any(o.startswith('8x8 fade alpha 0.25 ') for o in lines)
     assert same(weights(learn), weights(half)) and same(adam(learn), adam(half))
 
 # --- seeds
