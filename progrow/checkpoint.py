@@ -19,6 +19,7 @@ import errno, os, random, re, zipfile, numpy as np, torch
 from torch import nn, Tensor
 from .files import atomic_write, fingerprint, folder_lock
 from .networks import Generator, weights_problem
+from .schedule import GrowthSchedule
 
 # %% ../nbs/36_checkpoint.ipynb #7e2765ba
 # What users import. The other names on this page are for our own modules, and may change.
@@ -401,12 +402,24 @@ def averaged_generator(
     return generator_from(dict(network=config.pop('network'), config=config, weights=weights, classes=checkpoint.get('classes'),
                                resolution=resolution or config.get('resolution')), 'this run', network)
 
+def _of_folder(folder, network):
+    "The averaged generator of a run's newest good checkpoint; where there is none, its result"
+    within,result = folder/'checkpoints',folder/'generator.pt'
+    try: saved = load_checkpoint(within if within.is_dir() else folder)
+    except (FileNotFoundError, ValueError):
+        if not result.is_file(): raise
+        return generator_from(load_tensors(result, 'progrow-generator', 1), str(result), network)
+    if problem := unlike(saved, dict(settings=dict(schedule={}), images_seen=0)): raise ValueError(f"{folder} has {problem}")
+    schedule = GrowthSchedule(**{k:v for k,v in saved['settings']['schedule'].items() if k!='name'})
+    return averaged_generator(saved, schedule(saved['images_seen']).full_resolution, network)
+
 def load_generator(
-    path, # A file of `save_generator` or `learn.export`, or one of `shipped_generators()`
+    path, # A file of `save_generator` or `learn.export`, the folder of a run, or one of `shipped_generators()`
     device='cpu', # Where to put it
     network=None # For a network of your own: its class, or what makes it from its `config`
 )->nn.Module: # In eval mode; draws at the resolution it was trained up to, unless asked otherwise
     "Read a generator, ready to draw; `.classes` are the names of its classes, or None"
+    if Path(path).expanduser().is_dir(): return _of_folder(Path(path).expanduser(), network).to(device)
     path = Path(path) if Path(path).is_file() else shipped_file(path)
     torch.empty(0, device=device) # a device that is not there says so itself
     return generator_from(load_tensors(path, 'progrow-generator', 1), path.name, network).to(device)

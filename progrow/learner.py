@@ -113,8 +113,8 @@ class ProgressiveLearner(Learner):
         raise ValueError(f"a callback of the class {type(cb).__name__} would take the place of learn.{cb.name}: rename the class")
     def __repr__(self):
         s,(G,D) = self.state,(type(o).__name__ for o in (self.model.generator, self.model.discriminator))
-        return (f"A run of {G} against {D} on {len(self.images):,} images, {self.dls.device}, {self.precision.name}: {self.images_seen:,} of "
-                f"{self.schedule.total_images:,} images seen, {s.resolution}x{s.resolution} {s.phase}")
+        return (f"A run of {G} against {D} on {len(self.images):,} images, {self.dls.device}, {self.precision.name}: "
+                f"{self.images_seen:,} of {self.schedule.total_images:,} images seen, {s.resolution}x{s.resolution} {s.phase}")
     def _split(self, b): self.xb,self.yb = b[:1],(b[1:] or (None,)) # images and their labels
     def _do_epoch_validate(self, *args, **kwargs): pass # there is nothing to validate on
 
@@ -366,7 +366,8 @@ def _taken_further(saved, learn, changed):
         adam = {k:saved['optimizer']['state'][i] for i,k in enumerate(kept) if i in saved['optimizer']['state']}
         res.update(model={**now['model'], **saved['model']}, optimizer={**now['optimizer'], 'state':adam})
         for p in ('generator','discriminator'): s[p] = {**s[p], 'resolution':now['settings'][p]['resolution']}
-        if 'full_resolution' in s['loss']: s['loss'] = {**s['loss'], 'full_resolution':now['settings']['loss'].get('full_resolution')}
+        if 'full_resolution' in s['loss']:
+            s['loss'] = {**s['loss'], 'full_resolution':now['settings']['loss'].get('full_resolution')}
         s['images'] = {**s['images'], 'digest':now['settings']['images']['digest']}
         old = GrowthSchedule(**{k:v for k,v in then['schedule'].items() if k!='name'})
         if _past(old, saved['images_seen'])==_past(learn.schedule, saved['images_seen']): s['schedule'] = now['settings']['schedule']

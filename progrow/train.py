@@ -66,7 +66,7 @@ def _number_problem(settings, seed):
     "What is wrong with a number, or None"
     if type(seed) is not int or not 0<=seed<2**63: return f"seed must be a whole number from 0 to 2**63-1, got {seed!r}"
     for k in ('latent_dim','fmap_base','fmap_max','group_size'):
-        if type(settings[k]) is not int or not 1<=settings[k]<2**31: return f"{k} must be a whole number, 1 or more, got {settings[k]!r}"
+        if type(settings[k]) is not int or not 1<=settings[k]<2**31: return f"{k} must be 1 or more, a whole number, got {settings[k]!r}"
     if not 0<=settings['average_kimg']<float('inf'): return f"average_kimg must be 0 or more, got {settings['average_kimg']}"
     if not 0<=(settings['average_decay'] or 0)<1: return f"average_decay must be from 0 to below 1, got {settings['average_decay']}"
 

@@ -2,12 +2,15 @@
 import json, os
 from pathlib import Path
 import pytest, torch
+from helpers import picture
 from fastai.callback.core import Callback
 from progrow.checkpoint import checkpoints
 from progrow.guards import FitsInMemory
 from progrow.runs import describe, open_generator, open_run
-from progrow.train import fit_progressive, pick_device, progressive_learner, resume_run
-from runs import noise, long
+from progrow.checkpoint import load_generator
+from progrow.schedule import GrowthSchedule
+from progrow.train import fit_progressive, pick_device, progressive_learner, rebuild, resume_run
+from runs import noise, long, weights
 
 @pytest.fixture
 def run(tmp_path):
@@ -124,3 +127,40 @@ def test_a_new_run_of_days_is_refused_where_nobody_says_yes(tmp_path, monkeypatc
     fit_progressive(noise(resolution=8), **kw)
     fit_progressive(noise(resolution=8), yes=False, **kw) # it has begun already
     assert 'images to go' not in capsys.readouterr().err
+
+# --- a run that goes further
+
+def small_run(tmp_path, **kwargs):
+    files = tmp_path/'pictures'
+    files.mkdir()
+    for i,x in enumerate(noise(40).level(16)): picture(x).save(files/f'{i}.png')
+    schedule = GrowthSchedule(8, stabilize_kimg=.096, fade_kimg=.064, batch_size=4, learning_rate=.001)
+    sizes = dict(latent_dim=6, fmap_base=32, fmap_max=8, average_kimg=.05, seed=3, device='cpu', show='nothing')
+    return files,fit_progressive(files, schedule=schedule, path=tmp_path/'run', **sizes, **kwargs)
+
+def test_a_finished_run_grows_further(tmp_path):
+    _,learn = small_run(tmp_path, loss='non-saturating')
+    before = weights(learn)
+    more = resume_run(tmp_path/'run', resolution=16, show='nothing')
+    assert more.schedule.resolution==16 and more.images_seen==more.schedule.total_images>256 and more.gan_loss.full_resolution==16
+    assert more.history.rows[0][0]<=256 and any(not torch.equal(v, before[k]) for k,v in weights(more).items() if k in before)
+    assert load_generator(tmp_path/'run').resolution==16
+
+def test_growing_takes_over_what_was_learned(tmp_path):
+    files,learn = small_run(tmp_path)
+    again = rebuild(open_run(tmp_path/'run'), resolution=16).resume(tmp_path/'run'/'checkpoints', ('resolution',))
+    then,now = weights(learn),weights(again)
+    assert all(torch.equal(v, now[k]) for k,v in then.items()) and len(now)>len(then)
+    of = lambda l: {n:l.opt.opt.state[p]['exp_avg_sq'] for n,p in l.model.named_parameters() if p in l.opt.opt.state}
+    a,b = of(learn),of(again)
+    assert a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert again.images_seen==256 and again.state.resolution==16 and again.state.phase=='fade'
+
+def test_a_run_goes_on_longer_and_with_more_pictures_if_asked(tmp_path):
+    files,_ = small_run(tmp_path)
+    assert resume_run(tmp_path/'run', total_kimg=.3, show='nothing').images_seen==300
+    picture(noise(1).level(16)[0]).save(files/'new.png')
+    with pytest.raises(ValueError, match='images.count'): resume_run(tmp_path/'run', total_kimg=.4, show='nothing')
+    more = resume_run(tmp_path/'run', total_kimg=.4, more_images=True, show='nothing')
+    assert more.images_seen==400 and len(more.images)==41
+    with pytest.raises(ValueError, match='less than'): resume_run(tmp_path/'run', total_kimg=.2)

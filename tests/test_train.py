@@ -410,7 +410,7 @@ def small(**kwargs): return progressive_learner(**{**dict(images=noise(), device
     (dict(schedule='hours'), "no preset is named 'hours'.*minutes"), (dict(schedule='minutes', resolution=12), 'power of two, 4 or more, got 12'),
     (dict(resolution=8), 'resolution=8, but the schedule ends at 16'), (dict(schedule='minutes', resolution=64), '64'),
     (dict(loss='hinge'), "no loss 'hinge'.*wgan-gp"), (dict(precision='fp8'), "precision='fp8'.*bf16"),
-    (dict(latent_dim=0), 'latent_dim must be 1 or more, got 0'), (dict(fmap_max=-1), 'fmap_max'), (dict(fmap_base=0), 'fmap_base'),
+    (dict(latent_dim=0), 'latent_dim must be 1 or more, a whole number, got 0'), (dict(fmap_max=-1), 'fmap_max'), (dict(fmap_base=0), 'fmap_base'),
     (dict(average_kimg=-1), 'average_kimg must be 0 or more'), (dict(images=noise(8)), '8 images are fewer than one batch of 16')], ids=str)
 def test_bad_arguments_say_what_is_wrong(args, says):
     with pytest.raises(ValueError, match=says): small(**args)
@@ -443,3 +443,27 @@ def test_a_loss_that_sees_reals_gets_them(kw):
     loss.generator_loss = generator_loss
     fit(learn)
     assert learn.images_seen==shorter.total_images and len(seen)==16 and all(a==b for a,b in seen)
+
+@pytest.mark.parametrize('kw,says', ((dict(lr=1e-3), 'lr is decided by the schedule.*learning_rate='), (dict(epochs=3), 'total_kimg='), (dict(batch_size=3), 'batch_size='),
+    (dict(presicion='bf16'), 'did you mean precision'), (dict(nonsense=1), "no argument 'nonsense'")))
+def test_arguments_that_are_none_point_to_what_is_meant(kw, says):
+    with pytest.raises(TypeError, match=says): tiny(schedule=shorter, **kw)
+
+@pytest.mark.parametrize('kw,says', ((dict(seed=2**70), 'seed'), (dict(seed=True), 'seed'), (dict(latent_dim=1.5), 'latent_dim'), (dict(average_kimg=math.nan), 'average_kimg'),
+    (dict(fmap_max=2**40), 'fmap_max')))
+def test_numbers_that_make_no_sense_are_refused(kw, says):
+    with pytest.raises(ValueError, match=says): tiny(schedule=shorter, **kw)
+
+def test_a_callback_takes_the_place_of_nothing():
+    State = type('State', (Callback,), {})
+    with pytest.raises(ValueError, match='State would take the place of learn.state'): tiny(schedule=shorter, cbs=[State()])
+
+def test_a_learner_prints_as_a_sentence():
+    assert repr(fit(tiny(schedule=shorter), 2))=='A run of Generator against Discriminator on 64 images, cpu, fp32: 32 of 256 images seen, 4x4 stabilize'
+
+@pytest.mark.parametrize('event', ('before_batch','after_backward','after_step','before_train'))
+def test_an_interrupted_learner_is_usable(event, tmp_path):
+    learn = tiny(schedule=shorter)
+    with pytest.raises(KeyboardInterrupt): fit(learn, cbs=[StopAt(event, 3, KeyboardInterrupt())])
+    assert learn.sample(2).shape[0]==2 and learn.export(tmp_path/'g.pt').exists()
+    assert fit(learn).images_seen==shorter.total_images and not [c for c in learn.cbs if isinstance(c, StopAt)]
