@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['generator_networks', 'shipped_folder', 'save_tensors', 'named_tensors', 'unlike', 'load_tensors', 'checkpoints',
            'save_checkpoint', 'load_checkpoint', 'random_states', 'set_random_states', 'random_problem',
-           'settings_differ', 'save_generator', 'network_class', 'shipped_generators', 'shipped_file', 'generator_from',
-           'averaged_generator', 'load_generator']
+           'settings_differ', 'save_generator', 'network_class', 'shipped_generators', 'shipped_file', 'generator_form',
+           'generator_from', 'averaged_generator', 'load_generator']
 
 # %% ../nbs/36_checkpoint.ipynb #661fa98a
 from importlib import import_module, resources
@@ -283,7 +283,9 @@ def random_problem(
         np.random.RandomState().set_state(numpy)
         random.Random().setstate(python)
         if bad := [o for o in cuda if not isinstance(o, Tensor) or o.dtype!=torch.uint8]: raise TypeError(f"{len(bad)} of GPUs")
-    except Exception as e: return f"the random states cannot be taken up ({type(e).__name__}: {e}): they are damaged" # whichever stumbled
+    except Exception as e: # whichever stumbled
+        return (f"the random states cannot be taken up ({type(e).__name__}: {str(e)[:200]}): they are damaged. "
+                "Take another checkpoint")
 
 # %% ../nbs/36_checkpoint.ipynb #fc3dee7d
 def settings_differ(
@@ -292,7 +294,7 @@ def settings_differ(
 )->list: # One line each; empty if they are the same
     "What differs between two (nested) dicts of settings, for people to read"
     a,b = dict(_flat(saved)),dict(_flat(now))
-    say = lambda d,k: repr(d[k]) if k in d else 'nothing'
+    say = lambda d,k: repr(d[k])[:80] if k in d else 'nothing'
     differ = [k for k in dict.fromkeys([*a, *b]) if k not in a or k not in b or a[k]!=b[k]]
     return [f"{k}: the checkpoint has {say(a,k)}, this run {say(b,k)}" for k in differ]
 
@@ -368,7 +370,10 @@ def _built(make, config, weights, device='cpu'):
     except Exception as e: return None,f"it cannot be made ({e})" # the class may be anybody's
 
 # %% ../nbs/36_checkpoint.ipynb #232bacb2
-_generator_form = dict(network='', config={}, resolution=4, weights={})
+def generator_form(held, name):
+    "Raises `ValueError` where the content of a file has not the form of a generator"
+    problem = unlike(held, dict(network='', config={}, resolution=4, weights={}))
+    if problem: raise ValueError(f"{name} has {problem}{_again}")
 
 def generator_from(
     held:dict, # Of `load_tensors`, from a file of `save_generator`
@@ -376,7 +381,7 @@ def generator_from(
     network=None # What makes a network of your own from its `config`: its class
 )->nn.Module: # In eval mode
     "The generator that a file holds; its `.classes` are the names of its classes, or None. `ValueError`: it does not fit"
-    if problem := unlike(held, _generator_form): raise ValueError(f"{name} has {problem}{_again}")
+    generator_form(held, name)
     config,weights,classes = held['config'],held['weights'],held.get('classes')
     make = network or network_class(held['network'], generator_networks, name)
     problem = None if network else _config_problem(config, make, weights) or _built(make, config, weights, 'meta')[1]

@@ -243,7 +243,7 @@ def _odd_run(saved):
 
 def _odd_schedule(fields):
     try: GrowthSchedule(**{k:v for k,v in fields.items() if k!='name'})
-    except (TypeError, ValueError) as e: return f'a schedule that cannot be made again ({e})'
+    except (TypeError, ValueError) as e: return f'a schedule that cannot be made again ({str(e)[:200]})'
 
 def only_reads(
     arguments:dict|None # Of a checkpoint, for `image_pyramid`
@@ -254,21 +254,24 @@ def only_reads(
     return {k:v for k,v in plain.items() if k not in ('source','resolution') and (k!='cache' or v is False)}
 
 # %% ../nbs/41_guards.ipynb #run00003
+_damaged = ": it is damaged. Take another checkpoint, or start a new run in another folder"
+
 def _optimizer_problem(saved, optimizer):
     "Why the numbers that Adam keeps do not belong to these weights"
     groups,weights = optimizer.state_dict()['param_groups'],[p for g in optimizer.param_groups for p in g['params']]
     form = dict(params=[], lr=0., betas=(), eps=0.)
-    found = [unlike(o, form) or o['params'] for o in saved['param_groups']]
-    if found!=[o['params'] for o in groups]: return "the checkpoint's optimizer is of other weights"
+    found = [unlike(o, form) or [*map(str, o['params'])] for o in saved['param_groups']]
+    if found!=[[*map(str, o['params'])] for o in groups]: return f"this checkpoint has an optimizer of other weights{_damaged}"
     numbers = {i:dict(step=torch.tensor(0.), exp_avg=p, exp_avg_sq=p) for i,p in enumerate(weights) if i in saved['state']}
-    if len(numbers)<len(saved['state']): return "the checkpoint's optimizer has more weights than this one"
-    if problem := unlike(saved['state'], numbers, 'optimizer'): return f"this checkpoint has {problem}: it is damaged"
+    if len(numbers)<len(saved['state']): return f"this checkpoint has an optimizer of more weights than this one{_damaged}"
+    if problem := unlike(saved['state'], numbers, 'optimizer'): return f"this checkpoint has {problem}{_damaged}"
 
 def _taking_problem(owner, state):
     "Why something cannot take up its state: a copy of it tries"
     try: copy(owner).load_state_dict(state)
     except Exception as e: # the owner may be anybody's
-        return f"the {type(owner).__name__} cannot take up what the checkpoint holds of it ({type(e).__name__}: {e})"
+        return (f"the {type(owner).__name__} cannot take up what the checkpoint holds of it "
+                f"({type(e).__name__}: {str(e)[:200]}){_damaged}")
 
 def state_problem(
     saved:dict, # Of `load_checkpoint`, without a `run_problem`

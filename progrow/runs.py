@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt, numpy as np
 from torch import nn
 from fastcore.basics import patch
 from .callbacks import Log, time_left, tracker
-from .checkpoint import (averaged_generator, checkpoints, generator_from, load_checkpoint, load_tensors,
-                                shipped_file, shipped_generators)
+from .checkpoint import (averaged_generator, checkpoints, generator_form, generator_from, load_checkpoint,
+                                load_tensors, named_tensors, shipped_file, shipped_generators)
 from .cost import memory_per_stage, plan, plan_text, readable_time, seconds_per_image
 from .data import ImagePyramid, builtin_sets, image_pyramid
 from .files import atomic_write, fingerprint, folder_lock, write_json
@@ -285,10 +285,11 @@ def describe(
 def _file_facts(path):
     held = load_tensors(path, ('progrow-generator','progrow-checkpoint'), 1)
     if held['format']=='progrow-checkpoint': return _checkpoint_facts(SavedRun(held, path))
-    config,numbers = held['config'],sum(o.numel() for o in held['weights'].values())
+    generator_form(held, path.name)
+    config,numbers = held['config'],sum(o.numel() for _,o in named_tensors(held['weights']))
     settings = {k:v for k,v in config.items() if k!='resolution'}
     return dict(kind='generator', network=held['network'], resolution=held['resolution'],
-                largest_resolution=config['resolution'], settings=settings, parameters=numbers,
+                largest_resolution=config.get('resolution'), settings=settings, parameters=numbers,
                 bytes=path.stat().st_size)
 
 def _shipped_facts(name):

@@ -472,7 +472,9 @@ def held(tmp_path, G=None, **changes):
 
 @pytest.mark.parametrize('k', ('network','config','resolution','weights'))
 def test_a_generator_that_lacks_a_key_says_which(tmp_path, k):
-    with pytest.raises(ValueError, match=f'g.pt has no {k}: it is damaged'): load_generator(held(tmp_path, **{k:None}))
+    from progrow.runs import describe
+    for use in (load_generator, describe):
+        with pytest.raises(ValueError, match=f'g.pt has no {k}: it is damaged'): use(held(tmp_path, **{k:None}))
 
 @pytest.mark.parametrize('config,says', [
     (dict(fmap_base=2**40), 'fmap_base is out of range'), (dict(mapping_layers=10**8), 'has 100000000 layers, but'), (dict(resolution=2**17), 'weights .* (are missing|should be)'),
