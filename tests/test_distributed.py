@@ -170,3 +170,49 @@ def test_ctrl_c_saves_once_and_ends_both(tmp_path):
     kept = tmp_path/'run'/'checkpoints'
     saved, = checkpoints(kept)
     assert [o.name for o in kept.iterdir()]==[saved.name] and load_checkpoint(saved)['images_seen']>=320
+
+# --- one that fails, one that freezes
+
+two_alone = '''
+import os, signal, sys, time, torch, torch.distributed as dist
+rank,folder,what = int(sys.argv[1]),sys.argv[2],sys.argv[3]
+dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
+import progrow.processes as P
+from progrow.guards import stop_signals
+P.last_wait = 1.
+who = P.processes()
+who.wait()
+assert who.from_first(lambda: [1, 'two']) == [1, 'two'] and who.most(rank) == 1
+print('met', os.getpid(), flush=True)
+if what=='freeze' and rank==1: time.sleep(60)
+try:
+    with stop_signals(patient=True), who.shared_fate():
+        if what=='fail' and rank==0: raise OSError('could not write x.pt: the disk is full')
+        who.average([torch.ones(3)])
+except Exception as e: print(type(e).__name__, e, flush=True); os._exit(1)
+'''
+
+def two_of(what, folder):
+    env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'PYTHONPATH':os.pathsep.join(sys.path)}
+    both = [subprocess.Popen([sys.executable, '-c', two_alone, str(r), str(folder), what], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for r in (0,1)]
+    for p in both:
+        line = p.stdout.readline()
+        assert line.startswith('met'), line+p.stdout.read()
+    return both
+
+def test_the_cause_of_a_failure_reaches_the_other_process(tmp_path):
+    both = two_of('fail', tmp_path)
+    outs = [p.communicate(timeout=60)[0] for p in both]
+    assert outs[0].startswith('OSError could not write x.pt: the disk is full')
+    assert outs[1].startswith('RuntimeError process 0 has failed, so this one stops too: could not write x.pt: the disk is full'), outs[1]
+
+@pytest.mark.skipif(os.name=='nt', reason='Windows has no SIGTERM that is heard')
+def test_a_process_that_is_told_to_stop_names_the_one_that_hangs(tmp_path):
+    first,second = both = two_of('freeze', tmp_path)
+    try:
+        time.sleep(1); begun = time.monotonic()
+        first.send_signal(signal.SIGTERM)
+        out,_ = first.communicate(timeout=60)
+        assert out.startswith('TimeoutError process 1 has not come for') and time.monotonic()-begun<20, out
+    finally:
+        for p in both: p.kill(); p.wait()

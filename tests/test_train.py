@@ -461,9 +461,34 @@ def test_a_callback_takes_the_place_of_nothing():
 def test_a_learner_prints_as_a_sentence():
     assert repr(fit(tiny(schedule=shorter), 2))=='A run of Generator against Discriminator on 64 images, cpu, fp32: 32 of 256 images seen, 4x4 stabilize'
 
-@pytest.mark.parametrize('event', ('before_batch','after_backward','after_step','before_train'))
-def test_an_interrupted_learner_is_usable(event, tmp_path):
+
+# --- what a step leaves behind, what an interrupt leaves behind, what a loss lacks
+
+def test_the_table_and_the_log_tell_the_mean_of_a_tick_and_no_step_leaves_objects():
+    schedule = GrowthSchedule(8, start_resolution=8, stabilize_kimg=.64, batch_size=4) # ticks of five steps
+    learn = fit(tiny(schedule=schedule))
+    names,last = learn.recorder.metric_names,learn.recorder.values[-1]
+    assert list(names)==['epoch','kimg','resolution','phase','critic_loss','generator_loss','time']
+    for i,name in enumerate(('critic_loss','generator_loss')):
+        steps = [r[2+i] for r in learn.history.rows[-5:]]
+        assert last[names.index(name)-1]==pytest.approx(sum(steps)/5)
+    assert type(learn.recorder.losses).__name__==type(learn.recorder.lrs).__name__=='array' and len(learn.recorder.losses)==160
+
+@pytest.mark.parametrize('event', ['before_batch','after_backward','after_step','before_epoch','after_epoch'])
+@pytest.mark.parametrize('show', ['bar','lines',None])
+def test_after_an_interrupt_the_learner_is_usable(event, show, half, tmp_path):
     learn = tiny(schedule=shorter)
-    with pytest.raises(KeyboardInterrupt): fit(learn, cbs=[StopAt(event, 3, KeyboardInterrupt())])
-    assert learn.sample(2).shape[0]==2 and learn.export(tmp_path/'g.pt').exists()
-    assert fit(learn).images_seen==shorter.total_images and not [c for c in learn.cbs if isinstance(c, StopAt)]
+    logger = learn.logger
+    with pytest.raises(KeyboardInterrupt): learn.fit(cbs=[StopAt(event, 3, KeyboardInterrupt(), -9)], show=show)
+    assert learn.logger==logger and learn.xb==(None,) and all(p.grad is None and p.requires_grad for p in learn.model.discriminator.parameters())
+    assert not any(isinstance(c, StopAt) for c in learn.cbs) and learn.sample(2).shape==(2,3,4,4)
+    assert load_generator(learn.export(tmp_path/'g.pt')) and repr(learn) and learn.save_checkpoint(tmp_path)
+    again = fit(tiny(schedule=shorter).resume(tmp_path))
+    learn.fit(show=show)
+    assert learn.images_seen==again.images_seen==256 and all(v.isfinite().all() for v in weights(learn).values())
+
+def test_a_loss_without_terms_is_told_so_before_the_first_step():
+    from progrow.losses import Loss
+    class Half(Loss):
+        def generator_loss(self, D, fake): return -D(fake).mean()
+    with pytest.raises(ValueError, match='the loss Half has no discriminator_terms'): small(loss=Half())
