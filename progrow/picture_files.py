@@ -82,10 +82,12 @@ class TooLarge(ValueError): "More than may be read into memory"
 _too_large = ("too large: {}, and at most {} million are read. Make it smaller, "
               "or set the environment variable PROGROW_MAX_PIXELS={}")
 
+_pillows = Image.MAX_IMAGE_PIXELS # before we raise it for somebody
+
 def max_pixels():
     "Most pixels of a picture: `PROGROW_MAX_PIXELS`, or else Pillow's bound, 89 million"
     given = os.environ.get('PROGROW_MAX_PIXELS')
-    if not given: return Image.MAX_IMAGE_PIXELS or 2**62
+    if not given: return _pillows or 2**62
     if given.isdecimal() and int(given): return int(given)
     raise ValueError(f"PROGROW_MAX_PIXELS={given!r}, expected a whole number such as 200000000")
 
