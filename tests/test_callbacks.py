@@ -355,7 +355,7 @@ def test_the_checkpoint_of_an_earlier_process_counts(tmp_path):
 @pytest.mark.parametrize('show', ['bar', 'lines'])
 def test_the_line_shows_where_the_run_stands(show, capsys):
     bar = GrowthBar(show)
-    bar.learn = SimpleNamespace(schedule=short, images_seen=100, state=short(100), skipped=2, per_image={4:.1, 8:.1}, history=SimpleNamespace(rows=[(100, 8, -1.5, .25)]))
+    bar.learn = SimpleNamespace(schedule=short, images_seen=100, state=short(100), skipped=2, per_image={4:.1, 8:.1}, history=SimpleNamespace(mean=lambda: (-1.5, .25)))
     bar.before_fit(); bar('after_epoch')
     s,(out,err) = short(100),capsys.readouterr()
     assert not out and f'{s.resolution}x{s.resolution} {s.phase}' in err and ', 2 steps skipped' in err and ' 10 images/s, 0:00 so far, ' in err and ' left' in err
