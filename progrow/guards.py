@@ -210,9 +210,8 @@ def after_epoch(self:Guard):
     "Stop a run that has diverged"
     history = next((c for c in self.learn.cbs if isinstance(c, History)), None)
     losses = history.losses() if history else torch.zeros(2, 0)
-    if not losses.numel(): return
-    beyond = (losses.abs().amin(1)>self.limit) & losses.isfinite().all(1) # what is not finite is left to `FiniteSteps`
-    if not beyond.any(): return
+    large = (losses.abs()>self.limit) & losses.isfinite() # those that are not finite are `FiniteSteps`' and counted there
+    if not losses.numel() or not large.all(1).any(): return
     critic,generator = losses[:,-1].tolist()
     raise FloatingPointError(f"the run has diverged: in all steps of this tick a loss was beyond {self.limit:g} (critic "
                              f"{critic:.2g}, generator {generator:.2g}), {self._where()}. Start anew with a smaller "

@@ -369,7 +369,8 @@ def _taken_further(saved, learn, changed):
             s['loss'] = {**s['loss'], 'full_resolution':now['settings']['loss'].get('full_resolution')}
         s['images'] = {**s['images'], 'digest':now['settings']['images']['digest']}
         old = GrowthSchedule(**{k:v for k,v in then['schedule'].items() if k!='name'})
-        if _past(old, saved['images_seen'])==_past(learn.schedule, saved['images_seen']): s['schedule'] = now['settings']['schedule']
+        seen = min(saved['images_seen'], old.total_images) # the last batch may go beyond
+        if _past(old, seen)==_past(learn.schedule, seen): s['schedule'] = now['settings']['schedule']
     return {**res, 'settings':s}
 
 def _past(schedule, n): return [(*p[:3], min(p.end, n)) for p in schedule.phases if p.start<n]

@@ -532,7 +532,9 @@ def test_one_large_loss_is_no_divergence_and_a_limit_can_be_chosen():
     fit(learn, 2)
     learn.history.first,learn.history.rows = 0,[(16,4,1e30,1.), (32,4,2.,-1e30)]
     learn.guard.after_epoch()
-    learn.guard.limit = 1.5
+    learn.history.rows = [(16,4,float('inf'),1.), (32,4,float('nan'),1.)] # steps that were left out
+    learn.guard.after_epoch()
+    learn.guard.limit,learn.history.rows = 1.5,[(16,4,1e30,1.), (32,4,2.,-1e30)]
     with pytest.raises(FloatingPointError, match='diverged'): learn.guard.after_epoch()
 
 @pytest.mark.parametrize('stopped', [False, True])
