@@ -384,7 +384,7 @@ def resume(self:ProgressiveLearner,
     "Go on where a run with the same settings was saved. `ValueError` for other settings; nothing is changed then"
     saved = self.processes.from_first(lambda: load_checkpoint(path))
     if changed and not run_problem(saved): saved = _taken_further(saved, self, changed)
-    if problem := _other_run(saved, self): raise ValueError(problem)
+    if problem := _other_run(saved, self): raise ValueError(f"{path}: {problem}")
     if self.precision.asked=='auto': self.to_precision(saved['settings']['precision']) # what it became then
     now = self.settings
     _restore(saved, self)
