@@ -424,7 +424,9 @@ def load_generator(
     network=None # For a network of your own: its class, or what makes it from its `config`
 )->nn.Module: # In eval mode; draws at the resolution it was trained up to, unless asked otherwise
     "Read a generator, ready to draw; `.classes` are the names of its classes, or None"
-    if Path(path).expanduser().is_dir(): return _of_folder(Path(path).expanduser(), network).to(device)
+    folder = Path(path).expanduser()
+    if checkpoints(folder/'checkpoints') or checkpoints(folder) or (folder/'generator.pt').is_file():
+        return _of_folder(folder, network).to(device)
     path = Path(path) if Path(path).is_file() else shipped_file(path)
     torch.empty(0, device=device) # a device that is not there says so itself
     return generator_from(load_tensors(path, 'progrow-generator', 1), path.name, network).to(device)

