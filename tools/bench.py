@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 import numpy as np, torch, torch.nn.functional as F
 import peers, progrow.callbacks, results
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from plain import Plain
 from progrow.callbacks import average_weights
 from progrow.cost import Meter
@@ -83,7 +83,8 @@ def gan_lab(real, fading, width, styled=False):
     "gan-lab with our loss: for ProGAN its own, without the blur that the official networks have not; for StyleGAN R1"
     n,r = len(real),real.shape[-1]
     more = dict(loss='nonsaturating', gradient_penalty='r1') if styled else dict(blur_type=None)
-    peer = peers.GanLab(r, styled=styled, start=r//2 if fading else r, batch_size=n, images_per_phase=n if fading else 2**40,
+    base = n*{512:2, 1024:4}.get(r, 1) # it divides the batch by these
+    peer = peers.GanLab(r, styled=styled, start=r//2 if fading else r, batch_size=base, images_per_phase=n if fading else 2**40,
                         **widths[width], **more)
     side = peers.Turns(peer, real, fading)
     side.sample = lambda z: peer.learner.gen_model_lagged(z)
@@ -189,18 +190,19 @@ class Watch(Callback):
         if self.mark: self.parts['data'] += time.process_time()-self.mark
         self.begun = self.mark or time.process_time()
 class Mark(Callback):
-    "The end of a step, after all other callbacks"
+    "The end of a step, after all other callbacks; the end of all after `steps` of them, which are of one tick"
     order = 1000
+    def __init__(self, steps): self.steps = steps
     def after_batch(self):
         w = self.learn.watch
         w.mark = time.process_time()
         if w.parts['data']: w.rows.append(dict(total=w.mark-w.begun, **w.parts)) # the first step has no data before it
         w.parts.update(data=0., step=0.)
+        if len(w.rows)==self.steps: raise CancelFitException
 
 def loop(r, n, steps):
     "Shares of the whole loop: medians over its steps"
-    learn = learner('reduced', r, n, cbs=[Watch(), Mark()])
-    learn.schedule = GrowthSchedule(r, r, stabilize_kimg=steps*n/1000, batch_size=n)
+    learn = learner('reduced', r, n, cbs=[Watch(), Mark(steps)])
     with learn.no_bar(), learn.no_logging(): learn.fit(show='nothing')
     rows = learn.watch.rows[len(learn.watch.rows)//5:]
     total,data,step = (median(o[k] for o in rows) for k in ('total','data','step'))
@@ -238,7 +240,7 @@ def sampling(width, r, n, seconds, with_peers):
     torch.manual_seed(0)
     taking = sides(torch.zeros(1, 3, r, r), False, width, with_peers)
     z = torch.randn(n, widths[width]['latent_dim'])
-    with torch.no_grad(): times = rounds({k: lambda s=s: s.sample(z) for k,s in taking.items()}, seconds)
+    with torch.no_grad(): times = rounds({k: lambda s=s: s.sample(z) for k,s in taking.items()}, seconds, least=1)
     for s in taking.values(): getattr(s, 'close', lambda: None)()
     row = dict(widths=width, resolution=r, batch=n, images_per_second=rounded({k: n/min(t) for k,t in times.items()}, 1))
     print('sampling', row, flush=True)
