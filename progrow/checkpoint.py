@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['generator_networks', 'shipped_folder', 'save_tensors', 'named_tensors', 'unlike', 'load_tensors', 'checkpoints',
-           'save_checkpoint', 'load_checkpoint', 'random_states', 'set_random_states', 'random_problem',
-           'settings_differ', 'save_generator', 'network_class', 'shipped_generators', 'shipped_file', 'generator_form',
-           'generator_from', 'averaged_generator', 'load_generator']
+           'save_checkpoint', 'load_checkpoint', 'save_generator', 'network_class', 'shipped_generators',
+           'shipped_file', 'generator_form', 'generator_from', 'averaged_generator', 'load_generator']
 
 # %% ../nbs/36_checkpoint.ipynb #661fa98a
 from importlib import import_module, resources
@@ -15,7 +14,7 @@ from pathlib import Path
 from pickletools import genops, markobject, pydict, pylist
 from typing import get_args
 from warnings import warn
-import errno, os, random, re, zipfile, numpy as np, torch
+import errno, os, re, zipfile, torch
 from torch import nn, Tensor
 from .files import atomic_write, fingerprint, folder_lock
 from .networks import Generator, weights_problem
@@ -244,64 +243,6 @@ def _checkpoint(path):
     held = load_tensors(path, 'progrow-checkpoint', 1)
     if problem := unlike(held, dict(images_seen=0)): raise ValueError(f"{path.name} has {problem}{_again}")
     return held
-
-# %% ../nbs/36_checkpoint.ipynb #8b798789
-def random_states()->dict: # For `set_random_states`
-    "Where all random numbers stand, as plain values: PyTorch's (CPU and all GPUs), NumPy's global ones and Python's"
-    (_,key,pos,has_gauss,gauss),(version,state,next_gauss) = np.random.get_state(),random.getstate()
-    return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                numpy=dict(key=torch.from_numpy(key.astype(np.int64)), pos=int(pos),
-                           has_gauss=int(has_gauss), gauss=float(gauss)),
-                python=dict(version=version, state=torch.tensor(state), gauss=next_gauss))
-
-# %% ../nbs/36_checkpoint.ipynb #ff64a50a
-def set_random_states(
-    states:dict # Of `random_states`
-):
-    "Let every generator of random numbers go on from where it stood; GPUs that are no longer there are left out"
-    if problem := random_problem(states): raise ValueError(problem)
-    on_cpu,cuda,numpy,python = _states(states)
-    torch.set_rng_state(on_cpu)
-    for i,o in enumerate(cuda[:torch.cuda.device_count()]): torch.cuda.set_rng_state(o, i)
-    np.random.set_state(numpy)
-    random.setstate(python)
-
-def _states(states):
-    "As each of the generators takes them"
-    n,p = states['numpy'],states['python']
-    numpy = 'MT19937', n['key'].numpy().astype(np.uint32), n['pos'], n['has_gauss'], n['gauss']
-    return states['torch'], states['cuda'], numpy, (p['version'], tuple(p['state'].tolist()), p['gauss'])
-
-# %% ../nbs/36_checkpoint.ipynb #rand0002
-def random_problem(
-    states:dict # Perhaps of `random_states`
-)->str|None: # A sentence; None if `set_random_states` can take it
-    "What is wrong with random states; nothing is changed"
-    try:
-        on_cpu,cuda,numpy,python = _states(states)
-        torch.Generator().set_state(on_cpu)
-        np.random.RandomState().set_state(numpy)
-        random.Random().setstate(python)
-        if bad := [o for o in cuda if not isinstance(o, Tensor) or o.dtype!=torch.uint8]: raise TypeError(f"{len(bad)} of GPUs")
-    except Exception as e: # whichever stumbled
-        return (f"the random states cannot be taken up ({type(e).__name__}: {str(e)[:200]}): they are damaged. "
-                "Take another checkpoint")
-
-# %% ../nbs/36_checkpoint.ipynb #fc3dee7d
-def settings_differ(
-    saved:dict, # From a checkpoint
-    now:dict # Of this run
-)->list: # One line each; empty if they are the same
-    "What differs between two (nested) dicts of settings, for people to read"
-    a,b = dict(_flat(saved)),dict(_flat(now))
-    say = lambda d,k: repr(d[k])[:80] if k in d else 'nothing'
-    differ = [k for k in dict.fromkeys([*a, *b]) if k not in a or k not in b or a[k]!=b[k]]
-    return [f"{k}: the checkpoint has {say(a,k)}, this run {say(b,k)}" for k in differ]
-
-def _flat(d, name=''):
-    for k,v in d.items():
-        if isinstance(v, dict) and v: yield from _flat(v, f'{name}{k}.')
-        else: yield f'{name}{k}', v
 
 # %% ../nbs/36_checkpoint.ipynb #c09e63dd
 def save_generator(

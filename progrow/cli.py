@@ -182,7 +182,7 @@ def resume(folder:Path, # The --path of the run
     examples:
       progrow resume run
       progrow resume run --total-kimg 5000 --resolution 128"""
-    from progrow.train import resume_run
+    from progrow.resume import resume_run
     given,show = {k:v for k,v in kwargs.items() if v},'nothing' if quiet else None
     return _done(resume_run(folder, images, device, minutes, tracker, show, **given), folder)
 

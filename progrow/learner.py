@@ -27,17 +27,20 @@ from fastcore.basics import noop, patch
 from fastcore.foundation import L
 from .callbacks import (AverageGradients, FiniteLoss, GrowthBar, History, SampleStrip, TickRecorder, WeightAverage,
                                how_to_show)
-from .checkpoint import (load_checkpoint, random_states, save_checkpoint, save_generator, set_random_states,
-                                settings_differ)
+from .checkpoint import load_checkpoint, save_checkpoint, save_generator
 from .data import ImagePyramid, digest
-from .guards import (Checkpoints, FiniteSteps, FitsInMemory, Guard, run_problem, state_problem, stop_signals,
-                            tidied)
+from .going_back import (random_states, run_problem, set_random_states, settings_differ, state_problem,
+                                taken_further)
+from .guards import Checkpoints, FiniteSteps, FitsInMemory, Guard, stop_signals, tidied
 from .losses import Loss, loss_problem
 from .players import Players
 from .precision import Precision, all_finite
 from .processes import Processes, processes
 from .sampling import sample_images
 from .schedule import GrowthSchedule
+
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
 
 # %% ../nbs/42_learner.ipynb #c99498dc
 def step_seed(seed:int, # Of the run
@@ -334,7 +337,7 @@ def save_checkpoint(self:ProgressiveLearner,
     "Write the whole run, between two steps"
     if not all_finite(self.model.parameters()):
         raise FloatingPointError("some weights are not finite, so this is not worth keeping: "
-                                 "go back with learn.resume(folder)")
+                                 "go back to a checkpoint that was good")
     return save_checkpoint(folder, self.images_seen, self.checkpoint(), keep)
 
 # %% ../nbs/42_learner.ipynb #fe8a9667
@@ -353,28 +356,6 @@ def _say_what_is_new(saved, now, extra_callbacks):
         warn(f"the run had callbacks of its own, {', '.join(sorted(gone))}, which this learner lacks: "
              "give them with cbs=[...]")
 
-# %% ../nbs/42_learner.ipynb #4c1d8e23
-def _taken_further(saved, learn, changed):
-    "A checkpoint as one of a larger run: what it lacks is as in a fresh learner, what may differ is as it is now"
-    now,res = learn.checkpoint(),dict(saved)
-    then,s = saved['settings'],dict(saved['settings'])
-    if 'images' in changed: s['images'] = now['settings']['images']
-    if 'resolution' in changed:
-        names = [f'{p}.{n}' for p in ('generator','discriminator') for n,_ in learn.model.get_submodule(p).named_parameters()]
-        kept = [i for i,n in enumerate(names) if n in saved['model']] # the order of Adam's numbers, then and now
-        adam = {k:saved['optimizer']['state'][i] for i,k in enumerate(kept) if i in saved['optimizer']['state']}
-        res.update(model={**now['model'], **saved['model']}, optimizer={**now['optimizer'], 'state':adam})
-        for p in ('generator','discriminator'): s[p] = {**s[p], 'resolution':now['settings'][p]['resolution']}
-        if 'full_resolution' in s['loss']:
-            s['loss'] = {**s['loss'], 'full_resolution':now['settings']['loss'].get('full_resolution')}
-        s['images'] = {**s['images'], 'digest':now['settings']['images']['digest']}
-        old = GrowthSchedule(**{k:v for k,v in then['schedule'].items() if k!='name'})
-        seen = min(saved['images_seen'], old.total_images) # the last batch may go beyond
-        if _past(old, seen)==_past(learn.schedule, seen): s['schedule'] = now['settings']['schedule']
-    return {**res, 'settings':s}
-
-def _past(schedule, n): return [(*p[:3], min(p.end, n)) for p in schedule.phases if p.start<n]
-
 # %% ../nbs/42_learner.ipynb #747aba1f
 @patch
 def resume(self:ProgressiveLearner,
@@ -383,7 +364,7 @@ def resume(self:ProgressiveLearner,
 ): # This learner, ready to `fit`
     "Go on where a run with the same settings was saved. `ValueError` for other settings; nothing is changed then"
     saved = self.processes.from_first(lambda: load_checkpoint(path))
-    if changed and not run_problem(saved): saved = _taken_further(saved, self, changed)
+    if changed and not run_problem(saved): saved = taken_further(saved, self, changed)
     if problem := _other_run(saved, self): raise ValueError(f"{path}: {problem}")
     if self.precision.asked=='auto': self.to_precision(saved['settings']['precision']) # what it became then
     now = self.settings
@@ -391,9 +372,6 @@ def resume(self:ProgressiveLearner,
     if self.processes.first: _say_what_is_new(saved, now, self.extra_callbacks)
     set_random_states(saved['random'])
     return self
-
-# What users import. The other names on this page are for our own modules, and may change.
-__all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
 
 # %% ../nbs/42_learner.ipynb #c068d8b1
 def _restore(saved, learn):

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from helpers import same
 import progrow.checkpoint
-from progrow.checkpoint import (atomic_write, checkpoints, folder_lock, load_checkpoint, load_generator, load_tensors, random_problem, random_states, save_checkpoint, save_generator,
-                                save_tensors, set_random_states, settings_differ)
+from progrow.checkpoint import (atomic_write, checkpoints, folder_lock, load_checkpoint, load_generator, load_tensors, save_checkpoint, save_generator,
+                                save_tensors)
+from progrow.going_back import random_problem, random_states, set_random_states, settings_differ
 from progrow.networks import Discriminator, Generator
 from progrow.style import StyleGenerator
 
@@ -15,7 +16,7 @@ posix = pytest.mark.skipif(os.name!='posix', reason='needs the signals of POSIX'
 def child(tmp_path, code):
     "What a process printed (as JSON) that ran `code` in `tmp_path`"
     env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONPATH':os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH','')])}
-    r = subprocess.run([sys.executable, '-c', 'import json, os, random, resource, signal, sys, time, torch\nfrom progrow.checkpoint import checkpoints, load_checkpoint, random_states, save_checkpoint, save_tensors, set_random_states\n'+code],
+    r = subprocess.run([sys.executable, '-c', 'import json, os, random, resource, signal, sys, time, torch\nfrom progrow.checkpoint import checkpoints, load_checkpoint, save_checkpoint, save_tensors\nfrom progrow.going_back import random_states, set_random_states\n'+code],
                        cwd=tmp_path, env=env, capture_output=True, text=True)
     assert r.returncode==0, r.stderr
     return json.loads(r.stdout)

@@ -217,7 +217,7 @@ class newest:
 
 def state():
     "All of the learner that a checkpoint can change"
-    from progrow.checkpoint import random_states
+    from progrow.going_back import random_states
     learn = made['learner']
     m,opt = learn.model,learn.opt.state_dict()
     return dict(m.state_dict()),opt['state'],list(learn.history.rows),dict(learn.sample_strip.rows),learn.skipped,m.images_seen,m.phase,random_states(),learn.gan_loss.state_dict()
@@ -240,7 +240,7 @@ class resume:
         made['learner'].resume(folder/old)
     def read_anew(folder):
         from progrow.runs import open_run
-        from progrow.train import rebuild
+        from progrow.resume import rebuild
         rebuild(open_run(folder/new), made['learner'].images, 'cpu').resume(folder/new)
     def crafted(folder, owned): return checkpoint_files(folder/new)
 

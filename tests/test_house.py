@@ -7,7 +7,7 @@ import pytest
 
 root = Path(__file__).parents[1]
 modules = {p.stem: p for p in sorted((root/'progrow').glob('*.py')) if not p.stem.startswith('_')}
-limits = {'lines over 140': 0, 'lines over 120': 149, 'lines of the longest module': 432, 'lines of train': 325,
+limits = {'lines over 140': 0, 'lines over 120': 149, 'lines of the longest module': 420, 'lines of train': 299,
           'methods patched on the learner': 18, 'getattr and hasattr': 25, 'public names': 140}
 
 def source(module): return modules[module].read_text(encoding='utf-8')
@@ -123,7 +123,7 @@ def test_data_loads_no_drawing_library():
 
 CHECK = re.compile(r'\b(test_\w+|expect_fail|ExceptionExpected)\s*\(|^\s*assert\b', re.M)
 EXPORT = re.compile(r'^#\|\s*export[is]?\s*$', re.M)
-budgets = {'code cells': 46, 'median lines': 7, 'p90 lines': 19, '% of cells without a check': 75, 'exporting cells in a row': 3}
+budgets = {'code cells': 45, 'median lines': 5, 'p90 lines': 15, '% of cells without a check': 75, 'exporting cells in a row': 3}
 held = '11_sources 12_data 13_sets 42_learner 43_runs 45_train 79_commands 82_cli'.split()
 
 def page_figures(cells):

@@ -9,7 +9,8 @@ from progrow.guards import FitsInMemory
 from progrow.runs import describe, open_generator, open_run
 from progrow.checkpoint import load_generator
 from progrow.schedule import GrowthSchedule
-from progrow.train import fit_progressive, pick_device, progressive_learner, rebuild, resume_run
+from progrow.resume import rebuild, resume_run
+from progrow.train import fit_progressive, pick_device, progressive_learner
 from runs import noise, long, weights
 
 @pytest.fixture
