@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from warnings import warn
 import os, signal, torch
 from fastai.callback.core import Callback, CancelFitException, CancelStepException
-from fastcore.basics import patch
+from fastcore.basics import noop, patch
 from .checkpoint import checkpoints
 from .cost import available_memory, check_memory, stages_left, weights_memory
 from .precision import all_finite
@@ -35,11 +35,12 @@ class Checkpoints(Callback):
         minutes:float=10., # From one to the next
         keep:int=3, # So many stay; older ones are removed
         every_tick:bool=False, # Also at the end of every tick
-        at_end:bool=True # Also when all is trained; a run that is stopped is always saved
+        at_end:bool=True, # Also when all is trained; a run that is stopped is always saved
+        before_save=noop # Called before each; what it raises ends the run
     ):
         if problem := _no_rhythm(minutes, keep): raise ValueError(problem)
         self.path,self.minutes,self.keep,self.every_tick,self.at_end = Path(path),minutes,keep,every_tick,at_end
-        self.last,self.saved = None,None # newest file, images in it
+        self.before_save,self.last,self.saved = before_save,None,None # newest file, images in it
 
 def _no_rhythm(minutes, keep):
     "What is wrong with how often to save, or None"
@@ -54,6 +55,7 @@ def between_steps(self:Checkpoints, tick=False):
     due = tick and self.every_tick or monotonic()-self.clock>=60*self.minutes
     if self.learn.skipped_in_a_row or not due: return
     self.clock = monotonic() # a failed try counts too
+    if self.learn.processes.first: self.before_save()
     try: self.save()
     except Exception as e:
         warn(f"no checkpoint at {self.images_seen/1000:.1f} kimg: {e}. Training goes on, and the next try is in "
@@ -98,6 +100,7 @@ def after_fit(self:Checkpoints):
 def _save_the_end(self:Checkpoints):
     "A checkpoint; or, where it cannot be written, at least the generator, which is much smaller"
     if self.saved==self.images_seen: return
+    self.before_save()
     try: self.save()
     except OSError as e: raise OSError(f"no checkpoint at the end, {self.images_seen} images: {e}. {self._rescued()}") from e
 

@@ -14,7 +14,7 @@ from json import loads
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np
 from torch import nn
-from fastcore.basics import patch
+from fastcore.basics import noop, patch
 from .callbacks import Log, time_left, tracker
 from .checkpoint import (averaged_generator, checkpoints, generator_form, generator_from, load_checkpoint,
                                 load_tensors, named_tensors, shipped_file, shipped_generators)
@@ -67,10 +67,10 @@ def fit_in(self:ProgressiveLearner,
     "`fit`, with a folder that can be gone on with"
     ask = self.processes.from_first
     folder = ask(lambda: Path('runs')/run_name(self) if path is None else check_folder(path, self.images, resume))
-    with _kept_apart(self, folder, path is None):
+    with _kept_apart(self, folder, path is None) as keep:
         going_on,writes = ask(lambda: bool(checkpoints(folder/'checkpoints'))),path is not None and self.processes.first
         if going_on: _go_on(self, folder, changed)
-        watchers = _watchers(self, folder, minutes, path is not None, tracker_name)
+        watchers = _watchers(self, folder, minutes, path is not None, tracker_name, keep)
         _fits(self)
         ask(lambda: _say_how_long(self, show, yes or going_on))
         if writes: save_settings(self, folder)
@@ -83,9 +83,9 @@ def _go_on(learn, folder, changed=()):
     if learn.processes.first:
         print(f"Going on with {folder}: {learn.images_seen:,} of {learn.schedule.total_images:,} images are done.")
 
-def _watchers(learn, folder, minutes, write, tracker_name):
+def _watchers(learn, folder, minutes, write, tracker_name, keep=noop):
     "Callbacks for a run in a folder"
-    cbs = [Checkpoints(folder/'checkpoints', minutes, at_end=write)]
+    cbs = [Checkpoints(folder/'checkpoints', minutes, at_end=write, before_save=keep)]
     if learn.processes.first:
         if tracker_name: cbs.append(tracker(tracker_name, folder))
         if write: cbs.append(Log(folder/'log.jsonl'))
@@ -95,9 +95,9 @@ def _watchers(learn, folder, minutes, write, tracker_name):
 @contextmanager
 def _kept_apart(learn, folder, unnamed):
     "Keep other processes out of the folder; one that nobody asked for is gone afterwards, if nothing was written into it"
-    if not learn.processes.first: yield; return
+    if not learn.processes.first: yield noop; return
     try:
-        with folder_lock(folder): yield
+        with folder_lock(folder) as keep: yield keep # before each save: whoever deletes the folder lets nobody else in
     finally:
         for o in (folder, folder.parent) if unnamed else ():
             if o.is_dir() and not any(o.iterdir()): o.rmdir()

@@ -11,7 +11,7 @@ from progrow.checkpoint import load_generator
 from progrow.schedule import GrowthSchedule
 from progrow.resume import rebuild, resume_run
 from progrow.train import fit_progressive, pick_device, progressive_learner
-from runs import noise, long, weights
+from runs import long, noise, shorter, tiny, weights
 
 @pytest.fixture
 def run(tmp_path):
@@ -165,3 +165,24 @@ def test_a_run_goes_on_longer_and_with_more_pictures_if_asked(tmp_path):
     more = resume_run(tmp_path/'run', total_kimg=.4, more_images=True, show='nothing')
     assert more.images_seen==400 and len(more.images)==41
     with pytest.raises(ValueError, match='less than'): resume_run(tmp_path/'run', total_kimg=.2)
+
+def test_a_folder_deleted_under_a_run_lets_nobody_else_in(tmp_path):
+    import shutil
+    from progrow.files import folder_lock
+    folder = tmp_path/'run'
+    class Away(Callback):
+        "The folder is deleted, and another process takes a new one of its name, or does not"
+        order = 80
+        def __init__(self, taken): self.taken = taken
+        def after_batch(self):
+            if self.images_seen!=32: return
+            shutil.rmtree(folder)
+            if self.taken: self.other = folder_lock(folder); self.other.__enter__()
+    learn = tiny(schedule=shorter, cbs=[Away(False)])
+    learn.fit_in(folder, minutes=0, show='nothing')
+    assert checkpoints(folder/'checkpoints') and learn.images_seen==256
+    shutil.rmtree(folder)
+    robbed = tiny(schedule=shorter, cbs=[away := Away(True)])
+    with pytest.raises(ValueError, match='another process is training in'): robbed.fit_in(folder, minutes=0, show='nothing')
+    away.other.__exit__(None, None, None)
+    assert robbed.images_seen==32 and not checkpoints(folder/'checkpoints')

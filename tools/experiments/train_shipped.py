@@ -7,10 +7,11 @@ of one that has begun: the learning rate then falls to the new end. --score trai
 there. FOLDER (runs/shipped) gets generator.pt, generator-fp16.pt, scores.json and
 samples64.png (64 pictures, none left out).
 """
-import json, sys, torch
+import sys, torch
 from importlib.metadata import version
 from pathlib import Path
-from progrow.checkpoint import atomic_write, checkpoints, load_generator
+from progrow.checkpoint import load_generator
+from progrow.files import atomic_write, write_json
 from progrow.data import image_pyramid
 from progrow.images import to_uint8
 from progrow.losses import NonSaturating
@@ -52,7 +53,7 @@ def finish(learn, folder, images):
                 decay=learn.rate_decay.share, images_seen=learn.images_seen, flops=flops(learn),
                 cpu_seconds=round(learn.clock.seconds), bytes=path.stat().st_size, fp16=fp16,
                 n=n, values=values, floors=floors, versions={p:version(p) for p in packages})
-    with atomic_write(folder/'scores.json') as f: f.write((json.dumps(made, indent=1)+'\n').encode())
+    write_json(folder/'scores.json', made)
     print(G.resolution, learn.images_seen, values, floors, fp16, flush=True)
 
 def main(folder, total, only_score):
