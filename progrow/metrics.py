@@ -19,7 +19,7 @@ from fastcore.basics import patch, store_attr
 from .data import ImagePyramid, digest, image_pyramid
 from .features import FeatureNetwork, extract, feature_network, feature_statistics
 from .feature_metrics import frechet_distance, inception_score, kernel_distance, precision_recall
-from .files import atomic_write, cache_folder, fingerprint, write_json
+from .files import cache_folder, fingerprint, made_once, write_json
 from .images import to_uint8
 from .path_length import path_lengths, perceptual_path_length
 from .runs import open_generator, pictures_of
@@ -38,16 +38,15 @@ class Sides:
         seed:int=0, # For metrics that draw
         progress:bool|None=None, # Show a bar while the network looks; None: from 1000 pictures on
         psi:float=1., # Truncation, for metrics that draw
-        keep:Path|None=None # File for the features of the reals
+        keep:Path|None=None # Folder for the features of the reals, see `made_once`
     ): store_attr()
 
     @cached_property
     def real_features(self): # (n, d)
-        if self.keep and self.keep.exists(): return torch.from_numpy(np.load(self.keep))
-        found = self._look(self.real)
-        if self.keep:
-            with atomic_write(self.keep) as f: np.save(f, found.numpy())
-        return found
+        if not self.keep: return self._look(self.real)
+        def make(folder): np.save(folder/'features.npy', self._look(self.real).numpy()); return {}
+        def use(folder, meta): return torch.from_numpy(np.load(folder/'features.npy', allow_pickle=False))
+        return made_once(self.keep, make, use)
 
     @cached_property
     def fake_features(self): return self._look(self.fake) # (n, d)
@@ -197,7 +196,7 @@ def evaluate(
     known,(real,other) = digest(images),_two_heaps(images, resolution, n, seed)
     fake = to_uint8(_draw(G, len(real), seed, psi, resolution, batch_size)).cpu().numpy()
     sides = Sides(real, fake, network, G, seed, progress, psi)
-    sides.keep = _kept(cache, 'features', '.npy', known, real.shape, seed, sides.judge)
+    sides.keep = _kept(cache, 'features', known, real.shape, seed, sides.judge)
     values = {m:_metric(m).function(sides) for m in metrics}
     reals = sides.against(other)
     floors = {m:_floor(m, reals, known, cache) for m in metrics}
@@ -238,18 +237,16 @@ def _two_heaps(images, resolution, n, seed):
     return [np.ascontiguousarray(images.level(resolution)[np.sort(o)]) for o in (ids[:n], ids[n:2*n])]
 
 # %% ../nbs/55_metrics.ipynb #f856f47c
-def _kept(cache, folder, suffix, *what):
-    "The file for something that `what` decides, or None"
-    return None if cache is False else cache_folder(cache)/folder/(fingerprint(what, size=12)+suffix)
+def _kept(cache, folder, *what):
+    "Where something is kept that `what` decides, or None"
+    return None if cache is False else cache_folder(cache)/folder/fingerprint(what, size=12)
 
 def _floor(name, sides, known, cache):
     "What other reals get in place of generated pictures, out of the cache where it is there"
     if _metric(name).needs_generator: return {} # real pictures have no latent vectors
-    file = _kept(cache, 'floors', '.json', name, known, sides.fake.shape, sides.seed, sides.judge, version('progrow'))
-    if file and file.exists(): return json.loads(file.read_text())
-    found = _metric(name).function(sides)
-    if file: write_json(file, found)
-    return found
+    folder = _kept(cache, 'floors', name, known, sides.fake.shape, sides.seed, sides.judge, version('progrow'))
+    if not folder: return _metric(name).function(sides)
+    return made_once(folder, lambda _: dict(values=_metric(name).function(sides)), lambda _,meta: meta['values'])
 
 # %% ../nbs/55_metrics.ipynb #46ad5b0b
 class MetricsCallback(Callback):

@@ -10,6 +10,7 @@ __all__ = ['resolutions', 'feature_maps', 'GrowingNetwork', 'leaky_relu', 'paint
 # %% ../nbs/24_networks.ipynb #d3da1e66
 from functools import partial
 from math import log2, sqrt
+from numbers import Integral
 import torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
@@ -36,12 +37,17 @@ def feature_maps(
     return max(1, min(2*fmap_base//resolution, fmap_max))
 
 # %% ../nbs/24_networks.ipynb #e76608e9
+_whole = {'resolution','image_channels','latent_dim','fmap_base','fmap_max','num_classes','group_size','mapping_layers'}
+
 class GrowingNetwork(nn.Module):
     "A network that works at every resolution from 4x4 to its own, and says so"
     def __init__(self,
         **config # All arguments of the network by name; `resolution` is one of them
     ):
         super().__init__()
+        for k in _whole & config.keys():
+            if isinstance(config[k], bool) or not isinstance(config[k], Integral):
+                raise ValueError(f"{k} must be a whole number, got {config[k]!r}")
         self.config,self.resolution,self.resolutions = config,config['resolution'],resolutions(config['resolution'])
         self.image_channels = config.get('image_channels', 3) # 3 for colour, 1 for gray
         self.num_classes = config.get('num_classes', 0) # Classes of the labels; 0 for none

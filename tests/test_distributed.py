@@ -87,6 +87,16 @@ def told_to_stop(folder):
     try: fit_progressive(ImagePyramid(pictures), path=folder/'run', schedule=schedule, latent_dim=6, fmap_base=32, fmap_max=8, device='cpu', cbs=[Going()])
     finally: (folder/f'left{dist.get_rank()}').write_text(sys.exc_info()[0].__name__)
 
+def killed(folder):
+    "A checkpoint after five steps; in the seventh the second process is gone"
+    class Gone(Callback):
+        def after_batch(self):
+            if self.images_seen==16*7 and self.learn.processes.rank: os.kill(os.getpid(), signal.SIGKILL)
+    learn = fit(make(cbs=[Gone()]), stop)
+    if learn.processes.first: learn.save_checkpoint(folder/'killed')
+    learn.processes.wait()
+    fit(learn, end-stop)
+
 def start(what, folder, **kwargs):
     "Two processes that do `what`, by torchrun"
     env = {**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONWARNINGS':'ignore', 'MPLBACKEND':'agg', 'PROGROW_CACHE':str(folder/'cache')}
@@ -216,3 +226,14 @@ def test_a_process_that_is_told_to_stop_names_the_one_that_hangs(tmp_path):
         assert out.startswith('TimeoutError process 1 has not come for') and time.monotonic()-begun<20, out
     finally:
         for p in both: p.kill(); p.wait()
+
+def test_one_that_is_killed_ends_the_other_and_nothing_is_lost(tmp_path):
+    "torchrun notices the death of one and ends all; what was saved goes on to the same bits"
+    first = start('killed', tmp_path)
+    out,_ = first.communicate(timeout=120)
+    assert first.returncode, out[-2000:]
+    saved = checkpoints(tmp_path/'killed')
+    assert saved and load_checkpoint(saved[0])['images_seen']==16*stop
+    again = left(fit(make().resume(tmp_path/'killed'), end-stop))
+    whole = left(fit(make(), end))
+    assert off(again, whole)<1e-4 # sums over two halves of a batch are rounded otherwise

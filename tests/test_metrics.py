@@ -139,3 +139,13 @@ def test_what_was_measured_survives_a_stop(tmp_path):
 def test_all_public_metrics_are_here():
     for name in 'sliced_wasserstein ms_ssim frechet_distance kernel_distance inception_score precision_recall mode_coverage perceptual_path_length feature_network evaluate'.split():
         assert callable(getattr(metrics, name))
+
+def test_damaged_features_and_floors_are_made_anew(tmp_path):
+    net = Colours()
+    first = evaluate(Reals(images), images, ('fd',), n=100, network=net)
+    files = [o for o in (tmp_path/'cache').rglob('*') if o.is_file() and o.name in ('features.npy','meta.json')]
+    assert len(files)==3 # features and their meta.json; the floor's
+    for o in files:
+        data = bytearray(o.read_bytes()); data[len(data)//2] ^= 1; o.write_bytes(data)
+        with pytest.warns(UserWarning, match='made anew'): again = evaluate(Reals(images), images, ('fd',), n=100, network=net)
+        assert again.values==first.values and again.floors==first.floors

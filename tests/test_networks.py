@@ -425,3 +425,7 @@ def test_two_bodies_of_one_discriminator():
     D,S = Discriminator(8, **tiny, num_classes=3),StyleDiscriminator(8, **tiny, num_classes=3)
     assert D.blocks['4'].dense1.weight.shape[0]==4 and S.blocks['4'].dense1.weight.shape[0]==3 and not S.tells_classes
     assert list(D.state_dict())==list(S.state_dict())
+
+@pytest.mark.parametrize('kw', (dict(latent_dim=1.5), dict(fmap_max='8'), dict(num_classes=True), dict(resolution=8.)))
+def test_sizes_are_whole_numbers(kw):
+    with pytest.raises(ValueError, match=f'{next(iter(kw))} must be a whole number, got'): Generator(**{**dict(resolution=8), **kw})

@@ -492,3 +492,16 @@ def test_a_loss_without_terms_is_told_so_before_the_first_step():
     class Half(Loss):
         def generator_loss(self, D, fake): return -D(fake).mean()
     with pytest.raises(ValueError, match='the loss Half has no discriminator_terms'): small(loss=Half())
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='reads the memory of a process as Linux tells it')
+def test_a_long_run_keeps_nothing_of_its_steps():
+    import gc
+    seen = []
+    class Look(Callback):
+        def after_batch(self):
+            if self.images_seen not in (1600, 6000): return
+            gc.collect()
+            seen.append((len(gc.get_objects()), int(open('/proc/self/statm').read().split()[1])*os.sysconf('SC_PAGE_SIZE')))
+    fit(tiny(schedule=GrowthSchedule(4, stabilize_kimg=6.4, batch_size=4), cbs=[Look()])) # 1100 steps lie in between
+    (objects,memory),(objects2,memory2) = seen
+    assert objects2-objects<2000 and memory2-memory<8e6, (objects2-objects, memory2-memory)
