@@ -15,7 +15,7 @@ from threading import Thread
 from time import monotonic, sleep
 from types import SimpleNamespace
 from warnings import warn
-import os, pickle, torch
+import atexit, os, pickle, torch
 from torch import distributed as dist, Tensor
 from fastcore.basics import patch
 from .data import batch_share
@@ -110,8 +110,15 @@ def _ask(f, *args, seconds=3):
     "What `f` gives, or None if it fails or takes longer: who keeps the notes may be the one who hangs"
     got = []
     thread = Thread(target=lambda: got.append(_tried(lambda: f(*args))[0]), daemon=True)
+    _asking.append(thread)
     thread.start(); thread.join(seconds)
+    if not thread.is_alive(): _asking.remove(thread)
     return got[0] if got else None
+
+_asking = [] # threads without an answer
+@atexit.register
+def _last_answers(): # Python may not end while one is deep in PyTorch: that would be a crash
+    for o in _asking: o.join(5)
 
 # %% ../nbs/33_processes.ipynb #trn33c03
 def _note(key, text=None):
