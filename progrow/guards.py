@@ -55,7 +55,7 @@ def between_steps(self:Checkpoints, tick=False):
     due = tick and self.every_tick or monotonic()-self.clock>=60*self.minutes
     if self.learn.skipped_in_a_row or not due: return
     self.clock = monotonic() # a failed try counts too
-    if self.learn.processes.first: self.before_save()
+    self.before_save()
     try: self.save()
     except Exception as e:
         warn(f"no checkpoint at {self.images_seen/1000:.1f} kimg: {e}. Training goes on, and the next try is in "
