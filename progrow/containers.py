@@ -100,8 +100,10 @@ def promised(
     with reading(name, 'a NumPy array'):
         version = lib.read_magic(f)
         shape,fortran,dtype = (lib.read_array_header_1_0 if version==(1,0) else lib.read_array_header_2_0)(f)
+    if dtype.hasobject or min(shape, default=1)<1:
+        raise ValueError(f"{name} is an array of {dtype} {shape}, expected plain numbers, and some: save such an array")
     need = f.tell() + math.prod(shape)*dtype.itemsize
-    if not dtype.hasobject and min(shape, default=1)>0 and need==size: return dtype,shape,'CF'[fortran],f.tell()
+    if need==size: return dtype,shape,'CF'[fortran],f.tell()
     raise ValueError(f"{name} says that it is an array of {dtype} {shape} and has {size:,} bytes, expected plain numbers "
                      f"and {need:,}: it may be cut off, so save it anew")
 

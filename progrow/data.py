@@ -287,7 +287,7 @@ def lower(p, resolution, image_channels=None, labels=None):
     if resolution==p.resolution and labels is None: return p
     q,q_sizes = copy(p),sizes(resolution)
     q.levels,q.resolutions,q.resolution,q._fingerprint = {r:p.levels[r] for r in q_sizes},q_sizes,resolution,None
-    if labels is not None: q.labels,q.label_names = as_labels(labels, len(p)),None
+    if labels is not None: q.labels,q.label_names,q.meta = as_labels(labels, len(p)),None,{**q.meta, 'classes':None}
     return q
 
 def _lower_problem(p, top, image_channels, labels):
@@ -356,7 +356,8 @@ def _ingest(src, opts, progress, folder):
     r,c = src.plan(opts['resolution'], opts['image_channels'], opts['on_error'], progress)
     read = partial(src.read, resolution=r, image_channels=c, background=opts['background'], on_error=opts['on_error'])
     levels,kept = fill_levels(read, len(src), c, r, opts['top'], folder, progress)
-    skipped = {o:src.skipped[o] for o in src.names if o in src.skipped} # threads have noted them in any order
+    lost = {*range(len(src))}.difference(kept) # and not all of `src.skipped`: what failed once may have come later
+    skipped = {src.names[i]:src.skipped[src.names[i]] for i in sorted(lost)}
     if not kept: raise ValueError(f"none of the {len(src)} files can be used: {ignored_text(_by_reason(skipped))}")
     return levels,dict(opts, resolution=r, image_channels=c, source=src.where, count=len(kept), skipped=skipped)
 

@@ -47,12 +47,21 @@ def _age(path):
     except OSError: return 0
 
 # %% ../nbs/09_files.ipynb #da7a0001
+def _remove_left(part):
+    "Remove the unfinished file of a dead process; held meanwhile, so that nobody else takes it"
+    fd = _open_to_hold(part)
+    try:
+        ours = None if fd is None else _hold(fd, wait=False)
+        if ours and _is_at(part, os.fstat(fd)) or ours is None and _age(part)>86400: part.unlink(missing_ok=True)
+    finally:
+        if fd is not None: os.close(fd)
+
 def _new_part(path):
     "A new file beside `path`, held by this process"
     path.parent.mkdir(parents=True, exist_ok=True)
     for o in ('', *(f'.{secrets.token_hex(4)}' for _ in range(9))):
         part = path.with_name(f'{path.name}{o}.part')
-        if _left_behind(part, -1): part.unlink(missing_ok=True)
+        _remove_left(part)
         try: f = open(part, 'xb') # fails where anything has this name, be it a link
         except FileExistsError: continue
         _hold(f.fileno())
@@ -85,13 +94,14 @@ def atomic_write(
     path # File to write; its folder is made if needed
 ): # A binary file to write to
     "Write a file that appears under its name when the block ends, whole; after any error the old file is still there"
-    path,part = Path(path),None
+    path,part,held = Path(path),None,None
     try:
         with _new_part(path) as f:
-            part = Path(f.name)
+            part,held = Path(f.name),os.dup(f.fileno()) if fcntl else None # held until it has its name
             yield f
             f.flush(); os.fsync(f.fileno())
         os.replace(part, path)
+        part = None
         _sync_folder(path.parent)
     except OSError as e:
         what = (f"could not write {path}: {e.strerror or e}. A file of that name is as it was: "
@@ -99,6 +109,7 @@ def atomic_write(
         raise OSError(*[e.errno]*(e.errno is not None), what) from e
     finally:
         if part: part.unlink(missing_ok=True)
+        if held is not None: os.close(held)
 
 # %% ../nbs/09_files.ipynb #0f9a9728
 def write_json(
@@ -202,8 +213,8 @@ def _in_home():
     home = Path(os.path.expanduser('~')) # stays as it is where there is none
     if not home.is_absolute() or home==Path(home.anchor): return None
     folder = home/'.cache'/'progrow'
-    above = next(o for o in folder.parents if o.exists())
-    return folder if folder.exists() or os.access(above, os.W_OK) else None
+    above = next(o for o in folder.parents if os.path.exists(o))
+    return folder if os.path.exists(folder) or os.access(above, os.W_OK|os.X_OK) else None
 
 def _in_temporary():
     "A folder of this user's among the temporary files"
@@ -250,7 +261,8 @@ def made_once(
     if there := _state(folder):
         try: return _opened(folder, use)
         except ValueError as e: warnings.warn(str(e), stacklevel=4)
-        if _state(folder)==there: remove_folder(folder) # and not what another process has just made anew
+        if _state(folder)!=there: return made_once(folder, make, use) # another process has just made it anew
+        remove_folder(folder)
     with atomic_folder(folder) as f:
         meta = {**make(f), 'hash':folder.name}
         meta['files'] = {o.name:_seen(o) for o in sorted(f.iterdir())}

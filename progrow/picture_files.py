@@ -6,7 +6,7 @@
 __all__ = ['fit_image', 'open_picture']
 
 # %% ../nbs/07_picture_files.ipynb #a0b1c804
-import os, re
+import os, re, warnings
 from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageOps
@@ -71,7 +71,7 @@ def open_picture(
     most = max_pixels()
     if Image.MAX_IMAGE_PIXELS and most>Image.MAX_IMAGE_PIXELS: Image.MAX_IMAGE_PIXELS = most # as it was asked for
     try: im = Image.open(file, formats=_formats())
-    except Image.DecompressionBombError as e: pixels = int(re.search(r'\d+', str(e))[0])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e: pixels = int(re.search(r'\d+', str(e))[0])
     else: pixels = im.width*im.height
     if pixels>most: raise TooLarge(_too_large.format(f'{pixels/1e6:,.1f} million pixels', f'{most/1e6:,.1f}', pixels))
     return im
@@ -83,6 +83,7 @@ _too_large = ("too large: {}, and at most {} million are read. Make it smaller, 
               "or set the environment variable PROGROW_MAX_PIXELS={}")
 
 _pillows = Image.MAX_IMAGE_PIXELS # before we raise it for somebody
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning) # what is too large is said in our words
 
 def max_pixels():
     "Most pixels of a picture: `PROGROW_MAX_PIXELS`, or else Pillow's bound, 89 million"
@@ -97,7 +98,7 @@ def max_bytes():
 
 def check_colour(colour):
     "Raise `ValueError` for what is no colour"
-    try: Image.new('RGBA', (1,1), colour)
+    try: Image.new('RGBA', (1,1), colour or '')
     except (ValueError, TypeError) as e:
         raise ValueError(f"background={colour!r} is no colour: use a name such as white, or #ff8800") from e
 

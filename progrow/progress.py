@@ -42,6 +42,7 @@ def how_to_show(
     show:str|None=None # `'bar'`, `'lines'` or `'nothing'`; None: a bar in a notebook or a terminal, else lines
 )->str: # One of the three
     "How something says how far it is. Raises `ValueError` for other words"
+    if show is None and sys.stderr is None: return 'nothing' # a program without a terminal
     if show is None: return 'bar' if IN_NOTEBOOK or sys.stderr.isatty() else 'lines'
     if show in ('bar','lines','nothing'): return show
     raise ValueError(f"show={show!r}: take 'bar', 'lines' (one per tick) or 'nothing', or leave it out")

@@ -50,7 +50,6 @@ def _draw_avatar(i, seed, resolution):
 # %% ../nbs/13_sets.ipynb #d2717a17
 def _drawn(key, draw, n, resolution, cache, progress, by, classes, source, licence):
     "The set whose picture `i` is `draw(i)` -> array, attributes; its labels are the attribute `by`"
-    _check_counts(n, key[1])
     known = dict(source=source, licence=licence, key=key, count=n, classes=classes)
     make = partial(_draw_all, draw, n, resolution, progress, known)
     levels,meta = stored_levels([*key,n,resolution], make, cache)
@@ -59,10 +58,11 @@ def _drawn(key, draw, n, resolution, cache, progress, by, classes, source, licen
     return ImagePyramid(levels, labels, source, licence, classes, attributes, meta=meta)
 
 def _check_counts(n, seed):
-    "Raise `ValueError` for what counts no pictures, or starts no random numbers"
+    "Both as Python's numbers. `ValueError` for what counts no pictures, or starts no random numbers"
     for name,o,least,most in (('n',n,1,10**7),('seed',seed,0,2**64-1)):
         if isinstance(o, bool) or not isinstance(o, (int,np.integer)) or not least<=o<=most:
             raise ValueError(f"{name}={o!r}, expected a whole number from {least} to {most}")
+    return int(n),int(seed)
 
 def _draw_all(draw, n, resolution, progress, meta, folder):
     "Draw a set -> levels, meta"
@@ -99,6 +99,7 @@ def avatars(
     "Drawn faces: DiceBear's style `avataaars`"
     v = metadata.version('dicebear-styles')
     tones = ['#614335','#ae5d29','#d08b5b','#edb98a','#ffdbb4','#f8d25c','#fd9841']
+    n,seed = _check_counts(n, seed)
     key = ['avatars',seed,avatar_options,metadata.version('dicebear-core'),v,1]
     draw = partial(_draw_avatar, seed=seed, resolution=check_size(resolution))
     licence = 'Remix of "Avataaars" (https://avataaars.com) by Pablo Stanley: free for personal and commercial use'
@@ -139,6 +140,7 @@ def glyphs(
 )->ImagePyramid: # `.labels` number the 62 characters; `.attributes` holds char and font
     "Letters and digits in matplotlib's fonts, in random colours, sizes and places"
     v = metadata.version('matplotlib')
+    n,seed = _check_counts(n, seed)
     key = ['glyphs',seed,v,metadata.version('pillow'),1]
     draw = partial(_draw_glyph, seed=seed, resolution=check_size(resolution))
     source = f'fonts of matplotlib {v}, seed {seed}'
@@ -168,7 +170,7 @@ def stacked_digits(
     resolution:int=8, # 8 or 4
 )->ImagePyramid: # Three channels; `.labels` 0..999, the red, green and blue digit read as a number
     "Three random digits as colour channels: 1000 known modes"
-    _check_counts(n, seed)
+    n,seed = _check_counts(n, seed)
     x,y = _digits()
     i = np.random.default_rng(seed).integers(0, len(x), (n,3))
     source = f"three of scikit-learn's load_digits, seed {seed}"

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 from fastcore.basics import patch
-from .containers import (labels_file, labels_in, map_npy, most_classes, open_npz, open_zip, reading, sort_out,
-                                unpack, walk, why)
+from .containers import (_is_label, labels_file, labels_in, map_npy, most_classes, open_npz, open_zip, reading,
+                                sort_out, unpack, walk, why)
 from .files import fingerprint
 from .progress import with_progress
-from .picture_files import TooLarge, check_colour, fit_image, is_grey, open_picture
+from .picture_files import TooLarge, check_colour, fit_image, is_grey, max_pixels, open_picture
 
 # %% ../nbs/11_sources.ipynb #643c0ef4
 class Source:
@@ -74,6 +74,7 @@ def _from_list(paths):
         files += [path/o for o in names]
         outside += [name(path, o) for o in away]
         for why,o in others.items(): ignored[why] += [name(path, k) for k in o]
+        if (path/'dataset.json').is_file(): ignored['labels of one folder in a list'].append(name(path, 'dataset.json'))
     return _from_files(f'a list of {len(paths)} paths', top, [*map(name, files)], files, ignored, outside)
 
 # %% ../nbs/11_sources.ipynb #b1c2d31b
@@ -146,8 +147,8 @@ def _from_dataset(data):
         with lock(os.getpid()): o = data[i]
         return o if isinstance(o, (tuple,list)) else (o,None)
     names,labels,stamp = [f'picture {i} of {kind}' for i in range(len(data))],[],[]
-    for i,name in enumerate(names):
-        with reading(name, 'a picture', _items):
+    for i in with_progress(range(len(names)), len(names)):
+        with reading(names[i], 'a picture', _items):
             x,label = pair(i)
             stamp.append(_pixels(_as_picture(x)))
         labels.append(label)
@@ -182,6 +183,7 @@ def open_source(
     Pictures of more than 89 million pixels, and packed entries of more than 6 bytes for each, are too large: the variable
     `PROGROW_MAX_PIXELS` of the environment lifts that. A `dataset.json` may have 64 MB: give `labels` beyond that. Links
     to folders elsewhere are not followed unless `PROGROW_FOLLOW_LINKS=1`: or give a list of paths. Pipes are not read."""
+    max_pixels() # complains of a bad number before a picture is blamed
     if hasattr(source, '__array__'): src = _from_array(source)
     elif isinstance(source, (str,Path)): src = _from_path(Path(os.path.expanduser(source)), source, sets)
     elif isinstance(source, (list,tuple)) and all(isinstance(o, (str,Path)) for o in source): src = _from_list(source)
@@ -231,7 +233,7 @@ def find_labels(self:Source,
     if labels is None: where,labels,classes = f'the labels of {self.where}',self.labels,self.classes
     elif isinstance(labels, (str,Path)): where,(labels,classes) = str(labels),_named_file(labels)
     if labels is None: return None,None
-    if isinstance(labels, (list,tuple)) and labels and isinstance(labels[0], list): labels = _by_name(self.names, labels, where)
+    if isinstance(labels, (list,tuple)) and labels and all(map(_is_label, labels)): labels = _by_name(self.names, labels, where)
     y = as_labels(labels, len(self), where)
     if classes is None or y.max()<len(classes): return y,classes
     raise ValueError(f"{where} go up to {y.max()}, and there are {len(classes)} names of classes: name them all")
