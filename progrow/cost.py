@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 from .losses import Loss
 from .players import Players
-from .precision import dtypes
+from .precision import dtypes, name_problem
 from .schedule import GrowthSchedule
 
 # %% ../nbs/35_cost.ipynb #7dac35ff
@@ -234,17 +234,17 @@ def check_memory(
     free = available_memory(device) if available is None else available
     asked = need()
     if free is None or asked<=free: return asked
-    ways = _what_fits(need, resolution, batch_size, precision, free)
+    ways = _what_fits(need, resolution, batch_size, precision, free, device)
     raise ValueError(f"stage {resolution}x{resolution} with batch {batch_size} needs about {readable_bytes(asked)}, "
                      f"{readable_bytes(free)} are free: {'; or '.join(ways)}")
 
 # %% ../nbs/35_cost.ipynb #fd64db85
-def _what_fits(need, resolution, batch_size, precision, free):
+def _what_fits(need, resolution, batch_size, precision, free, device):
     "What to do about a stage that does not fit"
     ways,n = [],_largest_batch(need, batch_size, free)
     if n: ways.append(f"pass batch_size={{..., {resolution}:{n}}}")
-    if precision=='fp32' and need(precision='bf16')<=free:
-        ways.append("take precision='bf16', or 'fp16' where the GPU has no bf16")
+    half = [o for o in ('bf16','fp16') if not name_problem(o, torch.device(device)) and need(precision=o)<=free]
+    if precision=='fp32' and half: ways.append(f"take precision={half[0]!r}")
     smaller = f", or end at {resolution//2}x{resolution//2}" if resolution>4 else ''
     return ways or ["not even one image fits: build narrower networks with a smaller fmap_base"+smaller]
 

@@ -43,7 +43,8 @@ class Equalized(nn.Module):
         self.c,self.lr_mul = he_constant(shape, gain)*lr_mul, lr_mul
 
     def scaled(self, x:Tensor) -> tuple: # (input, weight), one of them times `c`: the one of fewer numbers
-        few = x.numel()<self.weight.numel() and x.dtype==self.weight.dtype # 16 bits are not made smaller still
+        half = x.dtype in (torch.float16, torch.bfloat16) # 16 bits are not made smaller still
+        few = x.numel()<self.weight.numel() and x.dtype==self.weight.dtype and not half
         return (x*self.c,self.weight) if few else (x,self.scaled_weight)
 
     @property

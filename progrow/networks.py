@@ -37,7 +37,7 @@ def feature_maps(
     return max(1, min(2*fmap_base//resolution, fmap_max))
 
 # %% ../nbs/24_networks.ipynb #e76608e9
-_whole = {'resolution','image_channels','latent_dim','fmap_base','fmap_max','num_classes','group_size','mapping_layers'}
+_whole = {'resolution','image_channels','latent_dim','fmap_base','fmap_max','num_classes','group_size','mapping_layers','w_dim'}
 
 class GrowingNetwork(nn.Module):
     "A network that works at every resolution from 4x4 to its own, and says so"
@@ -46,7 +46,7 @@ class GrowingNetwork(nn.Module):
     ):
         super().__init__()
         for k in _whole & config.keys():
-            if isinstance(config[k], bool) or not isinstance(config[k], Integral):
+            if isinstance(config[k], bool) or not isinstance(config[k], Integral) and (k, config[k])!=('w_dim', None):
                 raise ValueError(f"{k} must be a whole number, got {config[k]!r}")
         self.config,self.resolution,self.resolutions = config,config['resolution'],resolutions(config['resolution'])
         self.image_channels = config.get('image_channels', 3) # 3 for colour, 1 for gray

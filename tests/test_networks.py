@@ -10,6 +10,7 @@ from progrow import fade_in, networks
 from progrow.equalized import EqualizedConv2d
 from progrow.data import ImagePyramid, pyramid_levels
 from progrow.fade_in import downsample, upsample
+from progrow.style import StyleGenerator
 from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, GrowingDiscriminator, GrowingNetwork,
                               channel_noise, conv2d_downsample, feature_maps, leaky_relu, network_problem,
                               one_hot_labels, resolutions, upsample_conv2d)
@@ -284,7 +285,7 @@ def step_gradients(loss, alpha, resolution, dtype=torch.float64):
 def test_a_step_is_that_of_the_textbook(monkeypatch, loss, resolution, alpha, dtype, limit):
     "Scaled weights, doubled maps, averages and deviations spelt out: losses, pictures, gradients, with the penalty's second trip"
     monkeypatch.syspath_prepend(root/'tools')
-    from bench_step import textbook
+    from textbook import textbook
     ours = step_gradients(loss, alpha, resolution, dtype)
     with textbook(): theirs = step_gradients(loss, alpha, resolution, dtype)
     assert len(ours)>10 and all((a-b).norm()<=limit*max(b.norm(), 1e-6) for a,b in zip(ours, theirs, strict=True))
@@ -429,3 +430,6 @@ def test_two_bodies_of_one_discriminator():
 @pytest.mark.parametrize('kw', (dict(latent_dim=1.5), dict(fmap_max='8'), dict(num_classes=True), dict(resolution=8.)))
 def test_sizes_are_whole_numbers(kw):
     with pytest.raises(ValueError, match=f'{next(iter(kw))} must be a whole number, got'): Generator(**{**dict(resolution=8), **kw})
+
+def test_the_size_of_a_style_is_a_whole_number():
+    with pytest.raises(ValueError, match='w_dim must be a whole number, got 8.0'): StyleGenerator(8, w_dim=8.)

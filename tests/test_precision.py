@@ -264,3 +264,21 @@ def test_a_run_writes_down_what_auto_became_and_goes_on_with_it(monkeypatch, tmp
     probed(monkeypatch, bf16=(1.,.01), fp16=(1.,.01)) # a noisy machine: today it would be fp32
     assert tiny(schedule=shorter, precision='auto').precision.name=='fp32'
     assert tiny(schedule=shorter, precision='auto').resume(tmp_path).settings['precision']=='bf16'
+
+def test_all_processes_take_what_the_first_has_found(monkeypatch):
+    from progrow.learner import _precision
+    probed(monkeypatch, bf16=(.6,.01), fp16=(.5,.003)) # here fp16 is the fastest
+    class Second:
+        def from_first(self, make): make(); return 'bf16' # the first found another
+    p = _precision('auto', torch.device('cpu'), Second())
+    assert p.name=='bf16' and p.asked=='auto'
+
+def test_the_probe_works_with_one_thread_and_leaves_the_number_as_it_was(monkeypatch):
+    seen,n = [],torch.get_num_threads()
+    gradient = page._penalty_gradient
+    monkeypatch.setattr(page, '_penalty_gradient', lambda *a: seen.append(torch.get_num_threads()) or gradient(*a))
+    try:
+        torch.set_num_threads(2)
+        page._measure('bf16', torch.device('cpu'), seconds=0.)
+        assert set(seen)=={1} and torch.get_num_threads()==2
+    finally: torch.set_num_threads(n)

@@ -4,7 +4,7 @@ import pytest
 from helpers import root
 
 tools = root/'tools'
-writers = ('bench_step','bench_swd','demo','demo_seeds','pair','style_configs')
+writers = ('bench','bench_swd','demo','demo_seeds','gpu_check','pair','style_configs')
 
 @pytest.fixture
 def results(monkeypatch):
@@ -39,7 +39,7 @@ def test_scripts_write_by_it(name):
     assert 'results.write(' in text and 'write_text(' not in text and 'importlib.metadata' not in text
     assert ast.get_docstring(ast.parse(text)).count('usage: ')==1
 
-@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','style/configs.json'))
+@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','style/configs.json','speed/growing.json'))
 def test_what_is_kept_says_its_settings_and_versions(path):
     made = json.loads((root/'nbs'/'assets'/path).read_text(encoding='utf-8'))
     assert made['settings'] and made['versions']['torch'] and len(made)>2

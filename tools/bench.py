@@ -4,7 +4,7 @@ usage: bench.py [--quick] [--no-peers] [OUT.json]
 
 A step is the critic's with its penalty, the generator's, both of Adam, and the running average. One thread, CPU seconds of this process,
 all sides in turns on the same images, the least of the rounds. Then the same for StyleGAN, the whole training loop, and sampling.
-Writes OUT.json (nbs/assets/speed/bench.json), which the page 90_speed draws; a script that was stopped goes on (runs/bench), as
+Writes OUT.json (nbs/assets/speed/bench.json), for a page on speed; a script that was stopped goes on (runs/bench), as
 long as neither it nor the package has changed. --quick takes a few of the steps, at most five minutes, and says how far its ratios are
 from the committed ones. The peers (see peers.py) are installed into runs/peers; --no-peers leaves them out.
 """
@@ -15,7 +15,6 @@ from statistics import median
 import numpy as np, torch, torch.nn.functional as F
 import peers, progrow.callbacks, results
 from fastai.callback.core import Callback, CancelFitException
-from plain import Plain
 from progrow.callbacks import average_weights
 from progrow.cost import Meter
 from progrow.data import ImagePyramid
@@ -24,6 +23,7 @@ from progrow.networks import resolutions
 from progrow.schedule import GrowthSchedule
 from progrow.style import style_config
 from progrow.train import progressive_learner
+from textbook import textbook
 
 root = Path(__file__).parents[1]
 committed = root/'nbs/assets/speed/bench.json'
@@ -74,10 +74,12 @@ class Direct:
     def step(self, around=peers.nullcontext()):
         with around: self.side.step(self.real, alpha=self.alpha)
 
-class PlainTurn(Direct):
-    def __init__(self, *args): super().__init__(Plain, *args)
+class Plain(Ours):
+    "Ours, with the layers as the pages define them"
     def step(self, around=peers.nullcontext()):
-        with around: self.side.step(fade_reals(self.real, self.alpha) if self.alpha<1 else self.real, self.alpha)
+        with textbook(): super().step(around)
+    def sample(self, z):
+        with textbook(): return super().sample(z)
 
 def gan_lab(real, fading, width, styled=False):
     "gan-lab with our loss: for ProGAN its own, without the blur that the official networks have not; for StyleGAN R1"
@@ -93,7 +95,7 @@ def gan_lab(real, fading, width, styled=False):
 def sides(real, fading, width, with_peers, styled=False):
     "Name -> who takes part"
     if styled: found = {'progrow': lambda *a: Ours(*a, styled=True), 'gan-lab': lambda *a: gan_lab(*a, styled=True)}
-    else: found = {'progrow': Ours, 'plain': PlainTurn, 'gan-lab': gan_lab, 'pro-gan-pth': lambda *a: Direct(peers.ProGanPth, *a)}
+    else: found = {'progrow': Ours, 'plain': Plain, 'gan-lab': gan_lab, 'pro-gan-pth': lambda *a: Direct(peers.ProGanPth, *a)}
     return {k: f(real, fading, width) for k,f in found.items() if k in own or with_peers}
 
 # ---- what is measured
@@ -189,7 +191,7 @@ class Watch(Callback):
     def before_batch(self):
         if self.mark: self.parts['data'] += time.process_time()-self.mark
         self.begun = self.mark or time.process_time()
-class Mark(Callback):
+class LoopEnd(Callback):
     "The end of a step, after all other callbacks; the end of all after `steps` of them, which are of one tick"
     order = 1000
     def __init__(self, steps): self.steps = steps
@@ -202,7 +204,7 @@ class Mark(Callback):
 
 def loop(r, n, steps):
     "Shares of the whole loop: medians over its steps"
-    learn = learner('reduced', r, n, cbs=[Watch(), Mark(steps)])
+    learn = learner('reduced', r, n, cbs=[Watch(), LoopEnd(steps)])
     with learn.no_bar(), learn.no_logging(): learn.fit(show='nothing')
     rows = learn.watch.rows[len(learn.watch.rows)//5:]
     total,data,step = (median(o[k] for o in rows) for k in ('total','data','step'))
@@ -268,7 +270,7 @@ def jobs(quick):
 
 def code():
     "Changes where the package or these tools change"
-    files = [*sorted((root/'progrow').glob('*.py')), *(root/'tools'/f for f in ('bench.py','plain.py','peers.py'))]
+    files = [*sorted((root/'progrow').glob('*.py')), *(root/'tools'/f for f in ('bench.py','textbook.py','peers.py'))]
     return hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:16]
 
 def measure(name, f, args, quick, with_peers):

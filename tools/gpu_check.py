@@ -2,14 +2,14 @@
 
 usage: gpu_check.py [--device cpu] [--quick] [--minutes M] [--parts NAME,NAME,...] [FILE]
 
-Needs no network, and at most 8 minutes (--minutes). Writes FILE (nbs/assets/gpu/check.json) after each part, which the page on speed
-shows. A part that fails leaves its error in the file, and the others go on. `--device cpu --quick` tries the script where no GPU is
+Needs no network, and at most 8 minutes (--minutes). Writes FILE (nbs/assets/gpu/check.json) after each part, for a page on
+speed. A part that fails leaves its error in the file, and the others go on. `--device cpu --quick` tries the script where no GPU is
 (runs/gpu-check-cpu.json).
 """
 import os
 os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8') # before CUDA starts: deterministic algorithms ask for it
 import argparse, copy, json, subprocess, sys, tempfile, time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
 from progrow.cost import step_cost, weights_memory
@@ -17,7 +17,7 @@ from progrow.data import ImagePyramid, pyramid_levels
 from progrow.losses import Critic, NonSaturating, WGANGP
 from progrow.networks import Discriminator, Generator
 from progrow.players import Players
-from progrow.precision import Precision, precisions
+from progrow.precision import Precision, _possible
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator, StyleGenerator
 from progrow.train import progressive_learner
@@ -50,7 +50,7 @@ def tests(o):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'report.xml'
         done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-m', 'gpu', f'--junitxml={report}', 'tests/test_gpu.py'], cwd=root,
-                              capture_output=True, text=True, timeout=o.left())
+                              capture_output=True, text=True, timeout=min(180, o.left()))
         from xml.etree import ElementTree
         if not report.exists(): raise RuntimeError((done.stdout+done.stderr)[-2000:])
         suite = ElementTree.parse(report).getroot().find('testsuite')
@@ -113,7 +113,7 @@ def parity(o):
         exact = run('cpu', 'fp32', torch.float64)
         ways = [('cpu','fp32',False)] + [(str(o.device),'fp32',False)]
         if o.device.type=='cuda': ways += [(str(o.device),'fp32',True)]
-        ways += [(str(o.device),p,False) for p in precisions(o.device) if p!='fp32']
+        ways += [(str(o.device),p,False) for p in _possible(o.device) if p!='fp32']
         for device,name,tf32 in dict.fromkeys(ways):
             with switched(tf32): got = run(device, name)
             off = {k:float(f'{((got[k]-v).norm()/v.norm().clamp(min=1e-30)).item():.3g}') for k,v in exact.items()}
@@ -175,7 +175,7 @@ def replayed(game, real):
 def ways_of(device):
     "Precision, TF32, channels-last, as a graph"
     cuda = device.type=='cuda'
-    names = precisions(device) if cuda else ['fp32']
+    names = _possible(device) if cuda else ['fp32']
     for layout in (False,True):
         for p in names:
             for tf32 in ((False,True) if cuda and p=='fp32' else (False,)): yield p,tf32,layout,False
@@ -230,7 +230,7 @@ def fitted(learn, n=None):
 def resume(o):
     "Does a run that was stopped and resumed end in the same bits?"
     rows = []
-    for kind,precision in [('ProGAN','fp32'),('StyleGAN','fp32')]+[('ProGAN',p) for p in precisions(o.device)[1:]]:
+    for kind,precision in [('ProGAN','fp32'),('StyleGAN','fp32')]+[('ProGAN',p) for p in _possible(o.device)[1:]]:
         for deterministic in (True,False):
             with switched(deterministic=deterministic, benchmark=False), tempfile.TemporaryDirectory() as folder:
                 def new(): return small_learner(o.device, kind, precision=precision)

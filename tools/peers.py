@@ -23,7 +23,7 @@ shims = {
     'gan-lab bars': 'its progress bar is off and its models are not saved',
     'gan-lab loop': 'its step is written inside its training loop: the loop runs as it is, and stands still where it asks for a batch'}
 
-def install(folder=Path('runs/peers')):
+def install(folder=Path(__file__).parents[1]/'runs'/'peers'):
     "Install the peers aside, where they are not there yet, and make them importable"
     folder = Path(folder).resolve()
     have = [f'{name.replace("-", "_")}-{v}.dist-info' for name,v in packages.items()]
