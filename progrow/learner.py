@@ -33,7 +33,7 @@ from .going_back import (random_states, run_problem, set_random_states, settings
                                 taken_further)
 from .guards import Checkpoints, FiniteSteps, FitsInMemory, Guard, stop_signals, tidied
 from .losses import Loss, loss_problem
-from .players import Players
+from .players import Players, agreed_precision
 from .precision import Precision, all_finite
 from .processes import Processes, processes
 from .sampling import sample_images
@@ -87,7 +87,7 @@ class ProgressiveLearner(Learner):
         device = torch.device(device) if device is not None else default_device()
         self.images,self.schedule,self.mirror,self.seed,self.arguments = images,schedule,mirror,seed,None
         who = processes()
-        self.players = Players(generator, discriminator, loss, _precision(precision, device, who), who)
+        self.players = Players(generator, discriminator, loss, agreed_precision(precision, device, who), who)
         self.state,self.skipped,self.skipped_in_a_row,self.asked = schedule.next_batch(0),0,0,None
         self.extra_callbacks = [type(c).__name__ for c in L(cbs)]
         ours = _callbacks(self.processes, GrowthCallback(reset_optimizer), WeightAverage(average_kimg, average_decay))
@@ -129,12 +129,6 @@ adam_settings = dict(betas=(0.,0.99), eps=1e-8) # of ProGAN and StyleGAN; the le
 
 def _adam(device):
     return partial(OptimWrapper, opt=partial(torch.optim.Adam, **adam_settings, fused=device.type in ('cpu','cuda')))
-
-def _precision(name, device, who):
-    "`Precision`; what 'auto' becomes is what the first process has found, or the others would scale gradients another way"
-    p = Precision(who.from_first(lambda: Precision(name, device.type).name) if name=='auto' else name, device.type)
-    p.asked = name
-    return p
 
 def _two_groups(model): return [list(model.generator.parameters()), list(model.discriminator.parameters())]
 

@@ -266,7 +266,7 @@ def test_a_run_writes_down_what_auto_became_and_goes_on_with_it(monkeypatch, tmp
     assert tiny(schedule=shorter, precision='auto').resume(tmp_path).settings['precision']=='bf16'
 
 def test_all_processes_take_what_the_first_has_found(monkeypatch):
-    from progrow.learner import _precision
+    from progrow.players import agreed_precision as _precision
     probed(monkeypatch, bf16=(.6,.01), fp16=(.5,.003)) # here fp16 is the fastest
     class Second:
         def from_first(self, make): make(); return 'bf16' # the first found another
