@@ -173,8 +173,7 @@ class Picture:
     def __repr__(self): return f'Picture({self.alt})'
     def save(self, path): # Written whole or not at all; the suffix says which kind of file
         kind = Image.registered_extensions().get(Path(path).suffix.lower())
-        if kind not in Image.SAVE or kind=='WMF':
-            raise ValueError(f"no picture can be saved as {Path(path).name!r}: use a name ending in .png")
+        if kind not in {*Image.SAVE}-{'WMF'}: raise ValueError(f"no picture can be saved as {Path(path).name!r}: use .png")
         with atomic_write(path) as f: self.image.save(f, kind)
     def show(self): self.image.show()
 

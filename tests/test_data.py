@@ -558,3 +558,15 @@ def test_two_makers_of_one_set(folder, cache, monkeypatch):
         return ingest(*args)
     monkeypatch.setattr(D, '_ingest', late)
     assert (image_pyramid(path).level(32) == x).all() and len(list(cache.iterdir())) == 1
+
+def test_a_file_that_fails_once_and_is_read_later_is_no_skipped_one(tmp_path):
+    class Once:
+        "The first look at the second picture fails"
+        def __init__(self): self.looks = 0
+        def __len__(self): return 5
+        def __getitem__(self, i):
+            if i==1: self.looks += 1
+            if i==1 and self.looks==2: raise OSError('the network was away')
+            return np.full((8,8,3), 10*i, np.uint8)
+    p = image_pyramid(Once(), on_error='skip', labels=[0,1,0,1,0], cache=False)
+    assert len(p)==len(p.labels)==p.report['read']

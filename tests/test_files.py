@@ -298,3 +298,31 @@ def test_moved_names_load_nothing_until_asked():
     with pytest.raises(AttributeError, match="module 'progrow.x' has no attribute 'glyphs'"): find('glyphs')
     from progrow.sets import digits
     assert find('digits') is digits
+
+def test_many_writers_of_one_file_and_a_reader(tmp_path):
+    "Whoever reads sees one writer's file, whole; and no writer fails"
+    write = '''
+import sys, time
+from progrow.files import atomic_write
+path,me,end = sys.argv[1],sys.argv[2].encode(),time.time()+4
+while time.time()<end:
+    with atomic_write(path) as f: f.write(me*20_000); f.flush(); f.write(me*20_000)
+'''
+    path = tmp_path/'x'
+    writers = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', write, str(path), k], stderr=subprocess.PIPE, text=True) for k in 'abc']
+    odd,seen = [],0
+    while any(p.poll() is None for p in writers):
+        try: data = path.read_bytes()
+        except FileNotFoundError: continue
+        seen += 1
+        if len(data)!=40_000 or len({*data})!=1: odd.append(len(data))
+    errors = [p.stderr.read() for p in writers]
+    assert not any(errors), errors[0][-800:]
+    assert seen>20 and not odd and os.listdir(tmp_path)==['x']
+
+@pytest.mark.skipif(os.name=='nt' or os.getuid()!=0, reason='another user is needed')
+def test_a_home_that_may_not_be_entered(tmp_path):
+    (tmp_path/'home').mkdir(mode=0o700)
+    code = "import os; os.setuid(65534); os.environ.pop('PROGROW_CACHE', None)\nfrom progrow.files import cache_folder; print(cache_folder())"
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'import progrow.files\n'+code], env={**os.environ, 'HOME':str(tmp_path/'home'), 'TMPDIR':'/tmp'}, capture_output=True, text=True)
+    assert r.returncode==0 and r.stdout.strip().endswith('progrow-65534'), r.stderr[-800:]

@@ -1,4 +1,5 @@
 "Any folder, zip or array as named pictures of one size"
+import subprocess, sys
 import io, json, os, shutil, zipfile
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -198,3 +199,23 @@ def test_classes_have_names_and_labels_a_file(folder):
 @pytest.mark.parametrize('labels', [[0,10**10], [0,-1], [10**30,0], ['a','b'], [[1],[2,3]], [.5,1], [1]], ids=str)
 def test_labels_are_classes(labels):
     with pytest.raises(ValueError, match='^labels (of shape|go from).*expected'): as_labels(labels, 2)
+
+@pytest.mark.parametrize('labels', ([[0],[1]], [[[1],2],[2,3]], [['a.png',0],3], [[1],[2,3]]))
+def test_odd_lists_of_labels(labels):
+    with pytest.raises(ValueError, match='expected one whole number for each'): open_source(np.zeros((2,8,8,3), np.uint8)).find_labels(labels)
+
+def test_a_wrong_bound_is_not_blamed_on_a_picture(tmp_path, monkeypatch):
+    Image.new('RGB', (8,8)).save(tmp_path/'a.png')
+    monkeypatch.setenv('PROGROW_MAX_PIXELS', 'many')
+    with pytest.raises(ValueError, match="^PROGROW_MAX_PIXELS='many'"): open_source(tmp_path)
+
+def test_labels_of_a_folder_in_a_list_are_told(tmp_path):
+    Image.new('RGB', (8,8)).save(tmp_path/'a.png')
+    (tmp_path/'dataset.json').write_text('{"labels": [["a.png", 0]]}')
+    assert open_source([tmp_path]).ignored=={'labels of one folder in a list':[f'{tmp_path.name}/dataset.json']}
+
+def test_a_picture_of_100_million_pixels_is_too_large_in_our_words_alone(tmp_path):
+    Image.new('1', (10_000, 10_000)).save(tmp_path/'a.png')
+    code = "import sys\nfrom progrow.sources import open_source\ntry: list(open_source(sys.argv[1]).read([0], 8))\nexcept ValueError as e: print(e)"
+    r = subprocess.run([sys.executable, '-W', 'default', '-c', code, str(tmp_path)], capture_output=True, text=True)
+    assert 'too large: 100.0 million pixels' in r.stdout and 'bomb' not in r.stderr, r.stderr[-500:]
