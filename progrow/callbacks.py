@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['log_columns', 'average_decay', 'average_weights', 'WeightAverage', 'History', 'FiniteLoss', 'TickRecorder',
-           'SampleStrip', 'seconds_left', 'time_left', 'GrowthBar', 'read_log', 'Log', 'AverageGradients', 'tracker']
+           'SampleStrip', 'seconds_left', 'time_left', 'GrowthBar', 'read_log', 'Log', 'append_line',
+           'AverageGradients', 'tracker']
 
 # %% ../nbs/40_callbacks.ipynb #598b573b
 from pathlib import Path
@@ -303,10 +304,10 @@ class Log(Callback):
     def after_epoch(self):
         if not self.learn.processes.first or self.images_seen==self.first: return
         self.rows.append(self.row())
-        try: _append(self.path, json.dumps(self.rows[-1])+'\n')
+        try: append_line(self.path, json.dumps(self.rows[-1])+'\n')
         except OSError as e: warn(f"no row in {self.path}: {e}. Training goes on")
 
-def _append(path, line):
+def append_line(path, line):
     "Add a line to a file, whole or not at all"
     path.parent.mkdir(parents=True, exist_ok=True)
     size = path.stat().st_size if path.exists() else 0

@@ -348,26 +348,26 @@ def averaged_generator(
     return generator_from(dict(network=config.pop('network'), config=config, weights=weights, classes=checkpoint.get('classes'),
                                resolution=resolution or config.get('resolution')), 'this run', network)
 
-def _of_folder(folder, network):
-    "The averaged generator of a run's newest good checkpoint; where there is none, its result"
-    within,result = folder/'checkpoints',folder/'generator.pt'
-    try: saved = load_checkpoint(within if within.is_dir() else folder)
+def _held(path):
+    "What a file, or the folder of a run, holds: its newest good checkpoint; where there is none, its result"
+    if not path.is_dir(): return load_tensors(path, ('progrow-generator','progrow-checkpoint'), 1)
+    try: return load_checkpoint(path/'checkpoints' if (path/'checkpoints').is_dir() else path)
     except (FileNotFoundError, ValueError):
-        if not result.is_file(): raise
-        return generator_from(load_tensors(result, 'progrow-generator', 1), str(result), network)
-    if problem := unlike(saved, dict(settings=dict(schedule={}), images_seen=0)): raise ValueError(f"{folder} has {problem}")
-    schedule = GrowthSchedule(**{k:v for k,v in saved['settings']['schedule'].items() if k!='name'})
-    return averaged_generator(saved, schedule(saved['images_seen']).full_resolution, network)
+        if (path/'generator.pt').is_file(): return _held(path/'generator.pt')
+        raise
 
 def load_generator(
-    path, # A file of `save_generator` or `learn.export`, the folder of a run, or one of `shipped_generators()`
+    path, # A file of `save_generator` or `learn.export`, a checkpoint, a run's folder, or one of `shipped_generators()`
     device='cpu', # Where to put it
     network=None # For a network of your own: its class, or what makes it from its `config`
 )->nn.Module: # In eval mode; draws at the resolution it was trained up to, unless asked otherwise
     "Read a generator, ready to draw; `.classes` are the names of its classes, or None"
-    folder = Path(path).expanduser()
-    if checkpoints(folder/'checkpoints') or checkpoints(folder) or (folder/'generator.pt').is_file():
-        return _of_folder(folder, network).to(device)
-    path = Path(path) if Path(path).is_file() else shipped_file(path)
+    file = Path(path).expanduser()
+    run = checkpoints(file/'checkpoints') or checkpoints(file) or (file/'generator.pt').is_file()
+    if not (run or file.is_file()): file = shipped_file(path)
     torch.empty(0, device=device) # a device that is not there says so itself
-    return generator_from(load_tensors(path, 'progrow-generator', 1), path.name, network).to(device)
+    held = _held(file)
+    if held['format']=='progrow-generator': return generator_from(held, file.name, network).to(device)
+    if problem := unlike(held, dict(settings=dict(schedule={}), images_seen=0)): raise ValueError(f"{file} has {problem}")
+    schedule = GrowthSchedule(**{k:v for k,v in held['settings']['schedule'].items() if k!='name'})
+    return averaged_generator(held, schedule(held['images_seen']).full_resolution, network).to(device)

@@ -80,7 +80,7 @@ def _previewed(p, path):
 # %% ../nbs/82_cli.ipynb #248af41d
 @delegates(_reading)
 def _training(*,
-    # wgan-gp, lsgan, non-saturating; with options: 'wgan-gp:target=750'; left out, this and the next nine: the schedule's
+    # wgan-gp, lsgan, non-saturating, pairing; with options: 'wgan-gp:target=750'; left out, this and the next nine: the schedule's
     loss:str=None,
     latent_dim:int=None, # Numbers in a latent vector
     fmap_base:int=None, # Channels times half the side of the picture
@@ -376,16 +376,19 @@ def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped o
     seed:int=0, # Of the latent vectors, and of the choice of pictures
     psi:float=1., # Truncation, for generators that know it
     out:Path=None, # Write everything into this file, as JSON
+    on_error:str='raise', # "skip" goes on without pictures that cannot be read
     device:str=None): # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     """Judge a generator by several metrics, with what real pictures would get beside each
 
     examples:
       progrow evaluate run
       progrow evaluate run --metrics swd,fd,pr --network lite0 --out judged.json"""
+    from progrow.data import image_pyramid
     from progrow.metrics import evaluate
     from progrow.runs import pictures_of
-    G,images = _opened(file, device),pictures_of(file) if images is None else images
-    e = evaluate(G, images, metrics.split(','), n, network, seed, psi)
+    G = _opened(file, device)
+    reals = pictures_of(file) if images is None else image_pyramid(images, G.resolution, on_error=on_error)
+    e = evaluate(G, reals, metrics.split(','), n, network, seed, psi)
     if out: e.save(out)
     return str(e)
 

@@ -6,7 +6,7 @@
 __all__ = ['commands', 'OnOff', 'parser', 'command', 'overview', 'main']
 
 # %% ../nbs/79_commands.ipynb #0bda566f
-import argparse, inspect, io, os, re, shlex, sys, warnings
+import argparse, errno, inspect, io, os, re, shlex, sys, warnings
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
@@ -55,7 +55,7 @@ class _Words(argparse.ArgumentParser):
         found,odd = self.parse_known_args(words)
         if odd: self.error(_odd_words(odd, self._option_string_actions))
         return found
-    def error(self, message): self.exit(2, f'{self.prog}: {message}. All flags: {self.prog} --help\n')
+    def error(self, message): self.exit(2, f"{self.prog}: {message}{'.'*(message[-1]!='?')} All flags: {self.prog} --help\n")
 
 def _odd_words(odd, flags):
     flag = next((o.split('=')[0] for o in odd if o.startswith('--')), None)
@@ -151,10 +151,11 @@ def _run(f, words):
 
 # %% ../nbs/79_commands.ipynb #2f42eb50
 class _Pipe(io.FileIO):
-    "A stream whose reader may go away, as in `progrow train | head -1`: from then on it writes into nothing, and the work goes on"
+    "A stream whose reader, or terminal, may go away: from then on it writes into nothing, and the work goes on"
     def write(self, b):
         try: return super().write(b)
-        except BrokenPipeError:
+        except OSError as e:
+            if e.errno not in (errno.EPIPE, errno.EIO): raise # the reader is gone, or the terminal
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             return len(b)
 
@@ -163,7 +164,6 @@ def _settle():
     for name in ('stdout','stderr'):
         o = getattr(sys, name)
         if not isinstance(o, io.TextIOWrapper): continue
-        if o.isatty(): o.reconfigure(line_buffering=True); continue
         pipe = io.BufferedWriter(_Pipe(o.fileno(), 'w', closefd=False))
         setattr(sys, name, io.TextIOWrapper(pipe, o.encoding, o.errors, line_buffering=True))
 

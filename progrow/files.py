@@ -108,6 +108,7 @@ def atomic_write(
                 "free some space, or choose another place")
         raise OSError(*[e.errno]*(e.errno is not None), what) from e
     finally:
+        if part and held is not None: os.ftruncate(held, 0) # the error may keep it open, and with it the room on the disk
         if part: part.unlink(missing_ok=True)
         if held is not None: os.close(held)
 

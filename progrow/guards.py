@@ -12,7 +12,7 @@ from threading import current_thread, main_thread
 from time import monotonic
 from types import SimpleNamespace
 from warnings import warn
-import os, signal, torch
+import os, re, signal, torch
 from fastai.callback.core import Callback, CancelFitException, CancelStepException
 from fastcore.basics import noop, patch
 from .checkpoint import checkpoints
@@ -136,6 +136,15 @@ def stop_signals(
     if asked.number: raise KeyboardInterrupt if asked.number==signal.SIGINT else SystemExit(128+asked.number)
 
 # %% ../nbs/41_guards.ipynb #trn41c05
+@contextmanager
+def _our_words():
+    "fastai puts the name of a callback before each error: take it away again"
+    try: yield
+    except Exception as e:
+        if e.args and isinstance(e.args[0], str):
+            e.args = re.sub(r"^Exception occured in `\w+` when calling event `\w+`:\n\t", '', e.args[0]),*e.args[1:]
+        raise
+
 def tidied(
     fit # A method of a learner
 ):
@@ -143,7 +152,7 @@ def tidied(
     @wraps(fit)
     def within(self, *args, **kwargs):
         try:
-            with self.processes.shared_fate(): return fit(self, *args, **kwargs)
+            with self.processes.shared_fate(), _our_words(): return fit(self, *args, **kwargs)
         except BaseException: # an interrupt, too
             for c in self.cbs:
                 if isinstance(c, ProgressCallback): c.after_fit() # puts fastai's logger back
@@ -221,8 +230,6 @@ class FitsInMemory(Callback):
     """Refuse a run with stages that do not fit into the memory that is free now; leave it out
     (`learn.remove_cb(FitsInMemory)`) to try all the same"""
     order = -10
-    def __call__(self, event): # fastai would put its own words before the sentence
-        if event=='before_fit' and self.run: self.before_fit()
     def before_fit(self):
         learn,G,D = self.learn,self.learn.model.generator,self.learn.model.discriminator
         device = learn.dls.device

@@ -349,7 +349,8 @@ def _other_run(saved, learn):
     differ = settings_differ(then, now)
     if not differ: return state_problem(saved, learn)
     return ("the checkpoint is of a run with other settings:\n  " + '\n  '.join(differ) +
-            "\nMake the learner with the settings of the checkpoint, or start a new run in another folder")
+            "\nTake the settings of the checkpoint, or start a new run in another folder" +
+            "; or allow other pictures: more_images=True of resume_run"*all(o.startswith('images.') for o in differ))
 
 def _say_what_is_new(saved, now, extra_callbacks):
     for o in settings_differ(_split_settings(saved['settings'])[1], _split_settings(now)[1]): print(f"changed: {o}")

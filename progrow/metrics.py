@@ -16,6 +16,7 @@ from torch import nn
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastcore.basics import patch, store_attr
+from .callbacks import append_line
 from .data import ImagePyramid, digest, image_pyramid
 from .features import FeatureNetwork, extract, feature_network, feature_statistics
 from .feature_metrics import frechet_distance, inception_score, kernel_distance, precision_recall
@@ -284,8 +285,7 @@ def after_epoch(self:MetricsCallback):
     e = evaluate(self.learn, self.images, self.metrics, self.n, self.network, self.learn.seed)
     where = dict(kimg=self.images_seen/1000, resolution=self.state.resolution, n=e.settings['n'])
     self.rows.append(dict(where, values=e.values, floors=e.floors))
-    if self.path:
-        with open(self.path, 'a') as f: f.write(json.dumps(self.rows[-1])+'\n')
+    if self.path: append_line(self.path, json.dumps(self.rows[-1])+'\n')
 
 # %% ../nbs/55_metrics.ipynb #d818b39f
 @patch

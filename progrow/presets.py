@@ -20,6 +20,7 @@ def pick_loss(
 )->Loss: # A new object: what it remembers is one run's
     "A loss from its name and options. Unless it says `native`, R1 is measured at full size. Raises `ValueError`"
     if isinstance(loss, Loss): return deepcopy(loss)
+    if not isinstance(loss, str): raise ValueError(_no_loss.format(', '.join(loss_names), loss))
     name,_,text = loss.partition(':')
     if name not in loss_names:
         raise ValueError(f"there is no loss {name!r}: take one of {', '.join(loss_names)}, or in Python a Loss of your own")
@@ -39,6 +40,8 @@ def _loss_options(text, cls, resolution):
         if word not in words: return None
         options['full_resolution'] = words[word]
     return None if options.keys()-known.keys() else options
+
+_no_loss = "loss must be one of {}, or a progrow.losses.Loss, got {!r}: let its class inherit from Loss"
 
 def _loss_problem(loss, cls):
     known = ', '.join(cls.__dataclass_fields__)

@@ -90,17 +90,22 @@ def _columns():
 
 _on_screen = [] # a line of a terminal that may be written over
 
+def _put(text, end=''):
+    "Onto the error stream; what is said about the work does not end it, if nobody is there to read it"
+    try: print(text, end=end, file=sys.stderr, flush=True)
+    except OSError: pass
+
 def wipe():
     "Take an open line off the terminal, so that something else can be said there"
-    if _on_screen: print(f"\r{' '*len(_on_screen.pop())}\r", end='', file=sys.stderr, flush=True)
+    if _on_screen: _put(f"\r{' '*len(_on_screen.pop())}\r")
 
 @patch
 def _write(self:Progress, what, share, numbers):
-    if self.show=='lines': return print(f"{what}{', '*bool(what)}{share:.0%}, {numbers}", file=sys.stderr, flush=True)
+    if self.show=='lines': return _put(f"{what}{', '*bool(what)}{share:.0%}, {numbers}", '\n')
     if IN_NOTEBOOK: return self._draw(f'<progress value="{share:.3f}"></progress> {escape(what)}, {share:.0%}, {escape(numbers)}')
     text,self.screen = fit_line(what, share, numbers, _columns()),True
     old = _on_screen.pop() if _on_screen else ''
-    print(f"\r{text:{len(old)}}", end='', file=sys.stderr, flush=True)
+    _put(f"\r{text:{len(old)}}")
     _on_screen.append(text)
 
 # %% ../nbs/06_progress.ipynb #7a000017

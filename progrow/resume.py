@@ -37,13 +37,16 @@ def rebuild(
     s,found = run.settings,dict(run.arguments or {})
     where = found.pop('images', None)
     images = where if images is None else images
-    if images is None: raise ValueError("this run learned from images in memory, which no checkpoint holds: give the images")
+    if images is None: raise ValueError(_no_images)
     average = 'average_kimg' if s['average_decay'] is None else 'average_decay' # one of the two rules
     kept = {k:s[k] for k in (average,'mirror','seed','precision','reset_optimizer')}
     with told_by(run):
         schedule = run.schedule if resolution is total_kimg is None else run.schedule.extended(resolution, total_kimg)
         G,D,loss = _described(s, schedule.resolution)
         return progressive_learner(images, schedule=schedule, loss=loss, generator=G, discriminator=D, device=device, **kept, **found)
+
+_no_images = ("this run learned from images in memory, or from a list of paths, which no checkpoint holds: "
+              "give the images")
 
 def _described(s, resolution):
     "Networks and loss of a run's settings, up to a resolution"

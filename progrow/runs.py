@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, numpy as np
 from torch import nn
 from fastcore.basics import noop, patch
 from .callbacks import Log, time_left, tracker
-from .checkpoint import (averaged_generator, checkpoints, generator_form, generator_from, load_checkpoint,
+from .checkpoint import (averaged_generator, checkpoints, generator_form, load_checkpoint, load_generator,
                                 load_tensors, named_tensors, shipped_file, shipped_generators)
 from .cost import memory_per_stage, plan, plan_text, readable_time, seconds_per_image
 from .data import ImagePyramid, builtin_sets, image_pyramid
@@ -73,7 +73,7 @@ def fit_in(self:ProgressiveLearner,
         watchers = _watchers(self, folder, minutes, path is not None, tracker_name, keep)
         _fits(self)
         ask(lambda: _say_how_long(self, show, yes or going_on))
-        if writes: save_settings(self, folder)
+        if writes and self.ticks_left(): save_settings(self, folder)
         _fit_and_save(self, folder, watchers, show, writes)
     return self
 
@@ -104,12 +104,14 @@ def _kept_apart(learn, folder, unnamed):
 
 def _fit_and_save(learn, folder, watchers, show, writes):
     "Train, and write the results, also where only the last checkpoint failed: with an older one the same call goes on"
-    failed = None
+    failed,before = [],learn.images_seen
     try: learn.fit(cbs=watchers, show=show)
-    except OSError as e: failed = e
+    except OSError as e: failed.append(e)
     good = not failed or not learn.ticks_left() and checkpoints(folder/'checkpoints')
-    if writes and good: save_results(learn, folder)
-    if failed: raise failed
+    if writes and good and (learn.images_seen>before or not all((folder/o).exists() for o in _results(learn))):
+        try: save_results(learn, folder)
+        except OSError as e: failed.append(e)
+    if failed: raise OSError('. '.join(map(str, failed))) from failed[0]
 
 def _fits(learn):
     "Raises `ValueError` for a run that does not fit into the memory that is free"
@@ -120,6 +122,9 @@ def _say_how_long(learn, show, yes):
     "Say how long the rest will take on this machine. Raises `ValueError` where that is too long"
     quiet = yes and how_shown(learn, show)=='nothing'
     if quiet or not learn.ticks_left(): return
+    last,top = learn.schedule.phases[-1].resolution,learn.schedule.resolution
+    if last<top: print(f"This schedule ends at {last}x{last}, before {top}x{top}: it is too short to grow so far", file=sys.stderr)
+    print('Timing a step at each resolution', file=sys.stderr)
     seconds,left = time_left(learn),learn.schedule.total_images-learn.images_seen
     if not yes and seconds>2*86400: raise ValueError(_too_long.format(readable_time(seconds)))
     print(f"{left:,} images to go, about {readable_time(seconds)} on this machine", file=sys.stderr)
@@ -145,17 +150,18 @@ def save_results(
     path # Folder, made if needed
 )->Path: # The folder
     "Write the generator, the strip, 64 samples, and the plot of the losses, each for itself. `OSError` names what failed"
-    path,failed = Path(path),{}
-    for name,write in dict({'generator.pt':learn.export}, **_pictures(learn)).items():
+    path,failed,results = Path(path),{},_results(learn)
+    for name,write in results.items():
         try: write(path/name)
         except Exception as e: failed[name] = e # whatever it was, the others do not depend on it
     if not failed: return path
     why = '; '.join(f'{k} ({v})' for k,v in failed.items())
+    others = 'The others are there; the' if len(failed)<len(results) else 'The'
     raise OSError(f"the run is trained, but some of its results could not be written into {path}: {why}. "
-                  "The others are there; the same call writes all of them again") from next(iter(failed.values()))
+                  f"{others} same call writes what is missing") from next(iter(failed.values()))
 
 # %% ../nbs/43_runs.ipynb #a10c0005
-def _pictures(learn):
+def _results(learn):
     "File -> what writes it"
     def plot(path):
         fig = learn.history.plot().figure
@@ -166,7 +172,7 @@ def _pictures(learn):
         def write(path):
             with atomic_write(path) as f: make().image.save(f, 'png')
         return write
-    return {'strip.png':picture(lambda: learn.sample_strip.show()),
+    return {'generator.pt':learn.export, 'strip.png':picture(lambda: learn.sample_strip.show()),
             'samples.png':picture(lambda: show_images(learn.sample(64), scale=2)), 'losses.png':plot}
 
 # %% ../nbs/43_runs.ipynb #e584242b
@@ -228,19 +234,13 @@ def pictures_of(
 # %% ../nbs/43_runs.ipynb #0abaad9a
 def open_generator(
     source, # A file of `learn.export`, a checkpoint (or a folder of them), the folder of a run, or a shipped name
-    device='cpu' # Where to put it
+    device='cpu', # Where to put it
+    network=None # See `load_generator`
 )->nn.Module: # In eval mode; draws at the largest resolution that is fully faded in, unless asked otherwise
     "A generator ready to draw, from anything that holds one. Raises `FileNotFoundError` or `ValueError`"
     path = Path(source).expanduser()
-    if path.is_dir():
-        try: return open_run(path).generator().to(device)
-        except (FileNotFoundError, ValueError): # no good checkpoint: is there the result?
-            if not (path/'generator.pt').exists(): raise
-        path = path/'generator.pt'
-    elif not path.is_file(): path = shipped_file(source)
-    held = load_tensors(path, ('progrow-generator','progrow-checkpoint'), 1)
-    if held['format']=='progrow-generator': return generator_from(held, path.name).to(device)
-    return SavedRun(held, path).generator().to(device)
+    if path.is_dir() and not (path/'generator.pt').is_file(): open_run(path) # says what is missing
+    return load_generator(source, device, network)
 
 # %% ../nbs/43_runs.ipynb #4d5fa70b
 def _checkpoint_facts(run):
@@ -306,6 +306,7 @@ def _set_facts(f):
 @patch
 def dry_run(self:ProgressiveLearner):
     "Print the stages of the run with their time and memory; train nothing"
+    if self.processes.first: print('Timing a step at each resolution', file=sys.stderr)
     seconds = seconds_per_image(self.players, self.images, self.schedule, self.images_seen)
     memory = memory_per_stage(self.players, self.schedule, self.images_seen)
     self.table = plan(self.schedule, seconds, memory, self.images_seen)

@@ -24,7 +24,7 @@ from .learner import FiniteLoss, GrowthCallback, ProgressiveGAN, ProgressiveLear
 from .losses import Loss
 from .minibatch_stddev import stddev_group
 from .networks import Discriminator, Generator, network_problem
-from .precision import Precision
+from .precision import name_problem
 from .presets import loss_names, named_presets, pick_loss, preset
 from .processes import first_here, join_processes
 from .runs import check_folder
@@ -173,7 +173,7 @@ def build_networks(
 # %% ../nbs/45_train.ipynb #8e28aef3
 def _check_settings(settings, seed, precision, device, *networks):
     "Raises `ValueError` for what is wrong whatever the images are"
-    Precision(precision, device.type) # complains if there is none
+    if precision!='auto' and (problem := name_problem(precision, device)): raise ValueError(problem)
     end,loss = settings['schedule'].resolution,settings['loss']
     if problem := _number_problem(settings, seed) or _size_problem(end, loss, *networks): raise ValueError(problem)
 

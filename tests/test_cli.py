@@ -506,8 +506,8 @@ def test_evaluate_judges_by_the_pictures_of_the_run(runs, tmp_path):
     assert json.loads((tmp_path/'e.json').read_text())['settings']['digest']==settings['images']['digest']
 
 def test_resume_goes_further(monkeypatch, capsys):
-    from progrow import train
+    from progrow import resume, train
     given = []
-    monkeypatch.setattr(train, 'resume_run', lambda *args, **kw: given.append(kw) or train.progressive_learner('digits', 8, device='cpu'))
+    monkeypatch.setattr(resume, 'resume_run', lambda *args, **kw: given.append(kw) or train.progressive_learner('digits', 8, device='cpu'))
     for words,want in (('', {}), ('--total-kimg 9 --resolution 16 --more-images', dict(total_kimg=9., resolution=16, more_images=True))):
         assert main(f'resume plain {words}'.split())==0 and given.pop()==want
