@@ -8,6 +8,8 @@ __all__ = ['log_columns', 'average_decay', 'average_weights', 'WeightAverage', '
            'AverageGradients', 'tracker']
 
 # %% ../nbs/40_callbacks.ipynb #598b573b
+from array import array
+from bisect import bisect_right
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
@@ -15,18 +17,13 @@ from warnings import warn
 import json, os, sys, torch, matplotlib.pyplot as plt, pandas as pd
 from torch import nn
 from fastai.callback.core import Callback
-from fastcore.basics import patch
-from .cost import seconds_per_image
-from .files import moved
-from .images import enlarge, show_images
-from .progress import Progress, how_to_show
-
-# %% ../nbs/40_callbacks.ipynb #trn40i01
-from array import array
-from bisect import bisect_right
 from fastai.learner import AvgSmoothLoss, Recorder
+from fastcore.basics import patch
 from fastcore.foundation import L
-from progrow.files import atomic_write
+from .cost import seconds_per_image
+from .files import atomic_write, moved
+from .images import enlarge, show_images
+from .progress import Progress
 
 # %% ../nbs/40_callbacks.ipynb #c7c72e79
 def average_decay(
@@ -92,7 +89,7 @@ def rows(self:History)->list: # A tuple for each step, see `columns`
 
 @patch(set_prop=True)
 def rows(self:History, rows):
-    self.kept,self.new = [array(o) for o in 'qldd'],[] # numbers of `columns`; those of this tick, still on the device
+    self.kept,self.new = [array(o) for o in 'qidd'],[] # numbers of `columns`; those of this tick, still on the device
     for r in rows: self._keep(*r)
 
 @patch
@@ -140,8 +137,9 @@ def plot(self:History,
 # %% ../nbs/40_callbacks.ipynb #trn40c05
 class FiniteLoss(AvgSmoothLoss):
     "A running mean of the losses that are finite"
-    def accumulate(self, learn):
-        if learn.loss.isfinite(): super().accumulate(learn)
+    def accumulate(self, learn): # fastai would ask all processes, who have agreed on it already
+        x = learn.loss.detach().cpu()
+        if x.isfinite(): self.count,self.val = self.count+1,torch.lerp(x, self.val, self.beta)
 
 class TickRecorder(Recorder):
     "fastai's recorder, with the learner's columns only, and with what it keeps of each step in arrays"
@@ -152,14 +150,10 @@ class TickRecorder(Recorder):
     def before_fit(self):
         super().before_fit()
         self.metric_names,self.lrs,self.losses = L('epoch', *self.metrics.attrgot('name'), 'time'),array('d'),array('d')
-    def before_train(self): self.new = [] # of this tick, still on the device
     def after_batch(self):
         self.smooth_loss.accumulate(self.learn)
         self.learn.smooth_loss = self.smooth_loss.value
-        self.lrs.append(self.opt.hypers[-1]['lr']); self.new.append(self.learn.smooth_loss)
-    def after_train(self):
-        super().after_train()
-        if self.new: self.losses.extend(torch.stack(self.new).tolist())
+        self.lrs.append(self.opt.hypers[-1]['lr']); self.losses.append(float(self.learn.smooth_loss))
 
 # %% ../nbs/40_callbacks.ipynb #820fcf27
 class SampleStrip(Callback):
@@ -293,13 +287,15 @@ class Log(Callback):
         if not self.learn.processes.first or not os.path.lexists(self.path): return
         rows,problem = _log_rows(self.path) if self.path.is_file() else ([],f"{self.path} is no file")
         done = [(r,o) for r,o in rows if round(1000*r['kimg'])<=self.images_seen] # the others are trained, and logged, again
-        if problem:
-            aside = self.path.with_name(f'{self.path.name}.aside')
-            warn(f"{problem}. It is set aside as {aside.name}, and the log goes on with the {len(done)} good rows")
-            os.replace(self.path, aside)
-        if problem or len(done)<len(rows) or self.path.stat().st_size>sum(len(o) for _,o in rows):
-            with atomic_write(self.path) as f: f.write(b''.join(o for _,o in done))
         self.rows = [r for r,_ in done]
+        if not problem: return os.truncate(self.path, sum(len(o) for _,o in done)) # needs no room on the disk
+        try: self._set_aside(problem, b''.join(o for _,o in done))
+        except OSError as e: warn(f"{problem}. It could not be set aside: {e}. Training goes on")
+    def _set_aside(self, problem, good):
+        aside = self.path.with_name(f'{self.path.name}.aside')
+        os.replace(self.path, aside)
+        warn(f"{problem}. It is set aside as {aside.name}, and the log goes on with the {len(self.rows)} good rows")
+        with atomic_write(self.path) as f: f.write(good)
     def before_train(self): self.begun,self.first = perf_counter(),self.images_seen
     def after_epoch(self):
         if not self.learn.processes.first or self.images_seen==self.first: return

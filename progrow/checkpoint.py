@@ -149,7 +149,8 @@ def load_tensors(
     if not path.is_file(): raise FileNotFoundError(f"there is no file {path}: check the path")
     try:
         if not (problem := _archive_problem(path)): held = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as e: problem = type(e).__name__ # a broken file makes its readers stumble in many ways
+    except MemoryError: raise
+    except Exception as e: problem = f'{type(e).__name__}: {e}' if isinstance(e, OSError) else type(e).__name__ # in many ways
     if problem: raise ValueError(f"{path.name} is not a file of plain tensors that PyTorch can read ({problem}): "
                                  "it is damaged or cut short, or something else. Take another, or write it again")
     formats = [format] if isinstance(format, str) else format
@@ -190,15 +191,17 @@ def _save_somehow(path, content):
     while True:
         try: return save_tensors(path, 'progrow-checkpoint', 1, **content)
         except OSError as e:
-            if e.errno not in _full or not (old := _spare(path.parent)): raise
+            if e.errno not in _full or not (old := _spare(path)): raise
             warn(f"the disk is full: {old.name} makes room for {path.name}", stacklevel=3)
             old.unlink()
 
-def _spare(folder):
-    "The oldest checkpoint that is older than the newest good one, or None"
-    files = [p for p in checkpoints(folder) if p.is_file()]
-    good = next((i for i,p in enumerate(files) if _good(p)), len(files))
-    return files[-1] if good+1<len(files) else None
+def _spare(path):
+    "What can go: one set aside; one of a way not taken, if a good one is on this way; the oldest before a good one; or None"
+    files = [p for p in checkpoints(path.parent) if p.is_file()]
+    past = [p for p in files if _images(p)<=_images(path)]
+    good = next((i for i,p in enumerate(past) if _good(p)), len(past))
+    beyond = [p for p in files if _images(p)>_images(path)] if good<len(past) else []
+    return next(iter([*path.parent.glob('checkpoint-*.pt.aside'), *beyond, *past[good+1:][::-1]]), None)
 
 def _good(path):
     try: return bool(_checkpoint(path))
@@ -327,7 +330,8 @@ def generator_from(
     make = network or network_class(held['network'], generator_networks, name)
     problem = None if network else _config_problem(config, make, weights) or _built(make, config, weights, 'meta')[1]
     if not problem: generator,problem = _built(make, config, weights)
-    if not problem and held['resolution'] not in generator.resolutions: problem = f"draws at no {held['resolution']} pixels"
+    sides = getattr(generator, 'resolutions', [held['resolution']]) if not problem else ()
+    if not problem and held['resolution'] not in sides: problem = f"draws at no {held['resolution']} pixels"
     if problem := problem or _names_problem(classes, generator.num_classes):
         raise ValueError(f"{name} does not fit a {held['network'][:80]}: {problem}. It is damaged, or was made with another version")
     generator.load_state_dict(weights)

@@ -7,6 +7,7 @@ __all__ = ['Checkpoints', 'stop_signals', 'tidied', 'FiniteSteps', 'Guard', 'Fit
 
 # %% ../nbs/41_guards.ipynb #7a5b19fb
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from threading import current_thread, main_thread
 from time import monotonic
@@ -15,16 +16,11 @@ from warnings import warn
 import os, re, signal, torch
 from fastai.callback.core import Callback, CancelFitException, CancelStepException
 from fastcore.basics import noop, patch
+from .callbacks import History
 from .checkpoint import checkpoints
 from .cost import available_memory, check_memory, stages_left, weights_memory
 from .precision import all_finite
-
-# %% ../nbs/41_guards.ipynb #trn41i01
-from functools import wraps
-import torch
-from fastai.callback.progress import ProgressCallback
-from progrow.callbacks import History
-from progrow.processes import told_to_stop
+from .processes import told_to_stop
 
 # %% ../nbs/41_guards.ipynb #9ac2aa94
 class Checkpoints(Callback):
@@ -154,8 +150,6 @@ def tidied(
         try:
             with self.processes.shared_fate(), _our_words(): return fit(self, *args, **kwargs)
         except BaseException: # an interrupt, too
-            for c in self.cbs:
-                if isinstance(c, ProgressCallback): c.after_fit() # puts fastai's logger back
             if self.opt: self.opt.zero_grad()
             self._end_cleanup()
             raise

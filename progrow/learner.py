@@ -25,8 +25,7 @@ from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device
 from fastcore.basics import noop, patch
 from fastcore.foundation import L
-from .callbacks import (AverageGradients, FiniteLoss, GrowthBar, History, SampleStrip, TickRecorder, WeightAverage,
-                               how_to_show)
+from .callbacks import AverageGradients, GrowthBar, History, SampleStrip, TickRecorder, WeightAverage
 from .checkpoint import load_checkpoint, save_checkpoint, save_generator
 from .data import ImagePyramid, digest
 from .going_back import (random_states, run_problem, set_random_states, settings_differ, state_problem,
@@ -35,7 +34,8 @@ from .guards import Checkpoints, FiniteSteps, FitsInMemory, Guard, stop_signals,
 from .losses import Loss, loss_problem
 from .players import Players, agreed_precision
 from .precision import Precision, all_finite
-from .processes import Processes, processes
+from .processes import processes
+from .progress import how_to_show
 from .sampling import sample_images
 from .schedule import GrowthSchedule
 
@@ -89,13 +89,14 @@ class ProgressiveLearner(Learner):
         who = processes()
         self.players = Players(generator, discriminator, loss, agreed_precision(precision, device, who), who)
         self.state,self.skipped,self.skipped_in_a_row,self.asked = schedule.next_batch(0),0,0,None
-        self.extra_callbacks = [type(c).__name__ for c in L(cbs)]
+        cbs = [c() if isinstance(c, type) else c for c in L(cbs)]
+        self.extra_callbacks = [type(c).__name__ for c in cbs]
         ours = _callbacks(self.processes, GrowthCallback(reset_optimizer), WeightAverage(average_kimg, average_decay))
         first = images.dataloaders(schedule.start_resolution, self.state.batch_size, n_batches=1, device=device)
         super().__init__(first, ProgressiveGAN(generator, discriminator).to(device), loss_func=noop,
             opt_func=_adam(device), metrics=_columns(self), splitter=_two_groups, wd_bn_bias=True, train_bn=False,
-            cbs=[*ours, *L(cbs)], **kwargs)
-        self.remove_cb(Recorder).add_cb(TickRecorder())
+            cbs=[o for o in ours if type(o) not in {type(c) for c in cbs}], **kwargs) # one's own `Guard` takes the place of ours
+        self.remove_cb(Recorder).add_cb(TickRecorder()).add_cbs(cbs)
 
     images_seen = property(lambda self: self.model.images_seen) # Shown to the discriminator so far
     gan_loss = property(lambda self: self.players.loss) # What both want
@@ -114,8 +115,8 @@ class ProgressiveLearner(Learner):
     def to_fp16(self): return self.to_precision('fp16')
     def add_cb(self, cb): # under a name that nothing else has: fastai would put it in its place
         cb = cb() if isinstance(cb, type) else cb
-        there = getattr_static(self, cb.name, None)
-        if there is None or isinstance(there, Callback): return super().add_cb(cb)
+        there = getattr_static(self, cb.name, cb)
+        if isinstance(there, Callback) and cb.name not in _of_the_loop: return super().add_cb(cb)
         raise ValueError(f"a callback of the class {type(cb).__name__} would take the place of learn.{cb.name}: rename the class")
     def __repr__(self):
         s,(G,D) = self.state,(type(o).__name__ for o in (self.model.generator, self.model.discriminator))
@@ -129,6 +130,8 @@ adam_settings = dict(betas=(0.,0.99), eps=1e-8) # of ProGAN and StyleGAN; the le
 
 def _adam(device):
     return partial(OptimWrapper, opt=partial(torch.optim.Adam, **adam_settings, fused=device.type in ('cpu','cuda')))
+
+_of_the_loop = {*'loss pred xb yb iter epoch n_iter n_epoch dl loss_grad step_loss generator_loss smooth_loss training'.split()}
 
 def _two_groups(model): return [list(model.generator.parameters()), list(model.discriminator.parameters())]
 
@@ -152,7 +155,6 @@ class GrowthCallback(Callback):
     def before_batch(self):
         self.learn.state = self.schedule.next_batch(self.images_seen)
         torch.manual_seed(step_seed(self.seed, self.images_seen))
-        self.opt.zero_grad() # an interrupted step may have left something
 
     def after_batch(self): self.model.images_seen += len(self.xb[0])*self.learn.processes.world
 

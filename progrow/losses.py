@@ -224,13 +224,21 @@ def _squared_length(scores, images, full_resolution, scale):
     squares = input_gradient(scores, images, scale).square().flatten(1).sum(1)
     return squares.mean() * official_scale(images, full_resolution)**2
 
-def _critic_steps(name, n):
-    if 1<=n<inf and n%1==0: return int(n)
-    raise ValueError(f"{name} must be a whole number of critic steps, 1 or more, got {n}")
+class _Lazy(Loss):
+    "A loss whose penalty comes every few critic steps"
+    def _every(self, name, key):
+        self._n,self._key,self._step = vars(self)[name],key,0 # steps since the last penalty, and what a checkpoint calls them
+        if 1<=self._n<inf and self._n%1==0: return int(self._n)
+        raise ValueError(f"{name} must be a whole number of critic steps, 1 or more, got {self._n}")
+    def _due(self, weight, real): return weight*self._n if self._step==0 or real.is_meta else 0.
+    def _passed(self, real): # a step that breaks off does not count
+        if not real.is_meta: self._step = int((self._step+1) % self._n)
+    def state_dict(self): return {self._key:self._step} if self._n>1 else {}
+    def load_state_dict(self, state): super().load_state_dict(state); self._step = int(state.get(self._key, 0))
 
 # %% ../nbs/31_losses.ipynb #5111c97f
 @dataclass
-class NonSaturating(Loss):
+class NonSaturating(_Lazy):
     "The non-saturating loss with an R1 penalty (StyleGAN, configurations B to F)"
     r1:float=10. # Weight γ of the penalty
     full_resolution:int|None=None # See `gradient_penalty`
@@ -238,7 +246,7 @@ class NonSaturating(Loss):
 
     def __post_init__(self):
         _check_weights(self, 'r1')
-        self.r1_every,self._step = _critic_steps('r1_every', self.r1_every),0 # steps since the last penalty
+        self.r1_every = self._every('r1_every', 'r1_step')
 
     def generator_loss(self, D, fake:Tensor) -> Tensor: return F.softplus(-D(fake)).mean()
 
@@ -246,24 +254,17 @@ class NonSaturating(Loss):
 @patch
 def discriminator_terms(self:NonSaturating, D, real:Tensor, fake:Tensor, mix:Tensor|None=None):
     "See `Loss.discriminator_terms`"
-    gamma = self.r1*self.r1_every if self._step==0 or real.is_meta else 0.
+    gamma = self._due(self.r1, real)
     x,D = real.detach().requires_grad_(gamma>0),Critic.of(D)
     scores = D(x)
     loss = F.softplus(-scores).mean()
     yield loss + gamma/2*_squared_length(scores, x, self.full_resolution, D.slope_scale) if gamma else loss
     yield F.softplus(D(fake)).mean()
-    if not real.is_meta: self._step = (self._step+1) % self.r1_every # a step that breaks off does not count
-
-# %% ../nbs/31_losses.ipynb #e7779cc8
-@patch
-def state_dict(self:NonSaturating) -> dict: return {'r1_step':self._step} if self.r1_every>1 else {}
-@patch
-def load_state_dict(self:NonSaturating, state:dict):
-    Loss.load_state_dict(self, state); self._step = int(state.get('r1_step', 0))
+    self._passed(real)
 
 # %% ../nbs/31_losses.ipynb #a1c0d1e3
 @dataclass
-class RelativisticPairing(Loss):
+class RelativisticPairing(_Lazy):
     "Each fake against a real, with R1 and R2 (Huang et al. 2024, arXiv 2501.05441)"
     gamma:float=1. # Weight γ of both penalties
     full_resolution:int|None=None # See `gradient_penalty`
@@ -273,7 +274,7 @@ class RelativisticPairing(Loss):
 
     def __post_init__(self):
         _check_weights(self, 'gamma')
-        self.every,self._step = _critic_steps('every', self.every),0 # steps since the last penalties
+        self.every = self._every('every', 'step')
 
     def generator_loss(self, D, fake:Tensor, real:Tensor) -> Tensor:
         with torch.no_grad(): scores = D(real)
@@ -283,20 +284,14 @@ class RelativisticPairing(Loss):
 @patch
 def discriminator_terms(self:RelativisticPairing, D, real:Tensor, fake:Tensor, mix:Tensor|None=None):
     "See `Loss.discriminator_terms`. One term: both scores are in it"
-    gamma = self.gamma*self.every if self._step==0 or real.is_meta else 0.
+    gamma = self._due(self.gamma, real)
     x,y,D = real.detach().requires_grad_(gamma>0),fake.detach().requires_grad_(gamma>0),Critic.of(D)
     a,b = D(x),D(y)
     loss = F.softplus(b-a).mean()
     for scores,images in ((a,x), (b,y)) if gamma else ():
         loss = loss + gamma/2*_squared_length(scores, images, self.full_resolution, D.slope_scale)
     yield loss
-    if not real.is_meta: self._step = (self._step+1) % self.every
-
-@patch
-def state_dict(self:RelativisticPairing) -> dict: return {'step':self._step} if self.every>1 else {}
-@patch
-def load_state_dict(self:RelativisticPairing, state:dict):
-    Loss.load_state_dict(self, state); self._step = int(state.get('step', 0))
+    self._passed(real)
 
 # %% ../nbs/31_losses.ipynb #2e4e0c12
 class AuxiliaryClassifier(Critic):

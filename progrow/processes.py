@@ -87,7 +87,8 @@ def randn(self:Processes,
 
 # %% ../nbs/33_processes.ipynb #trn33c01
 last_wait = 20. # Seconds that a run which was told to stop waits for the others; `torchrun` kills after 30
-_numbers,_told = count(),SimpleNamespace(at=None) # of the exchanges, the same in all processes; when this one was told to stop
+_numbers,_fates = count(),count() # of exchanges and of blocks with a shared fate, the same in all processes
+_told = SimpleNamespace(at=None, fate='failed') # when this process was told to stop; where a failure is noted now
 
 def told_to_stop(told:bool=True): # False: not any more
     "Wait for nobody longer than `last_wait` seconds from now on"
@@ -142,11 +143,11 @@ def exchange(self:Processes,
     if args[0].is_cuda: return work.wait() # NCCL only queues it
     try:
         while not _done(work):
-            if _note('failed'): raise RuntimeError('another process has failed')
+            if _note(_told.fate): raise RuntimeError('another process has failed')
             late,now = self._late(number),monotonic()
             if late and _told.at and now-max(begun, _told.at)>last_wait: raise TimeoutError(_missing(late, now-begun))
             if late and not warned and now-begun>120: warned = warn(_missing(late, now-begun)) or True
-    except RuntimeError as e: raise RuntimeError(_note('failed') or _unknown.format(e)) from e
+    except RuntimeError as e: raise RuntimeError(_note(_told.fate) or _unknown.format(e)) from e
 
 def _missing(late, seconds):
     return (f"process {' and '.join(map(str, late))} has not come for {seconds:.0f} s: it is at work, or hangs. "
@@ -158,10 +159,11 @@ _unknown = "another process has ended, so this one does too; what that one has s
 @contextmanager
 def shared_fate(self:Processes):
     "Where the block fails in one process, the others learn why"
+    _told.fate = f'failed/{next(_fates)}' # all processes count alike; an error that was caught is over
     try: yield
     except Exception as e:
-        if self.many and not _note('failed'):
-            _note('failed', f"process {self.rank} has failed, so this one stops too: {e or type(e).__name__}")
+        if self.many and not _note(_told.fate):
+            _note(_told.fate, f"process {self.rank} has failed, so this one stops too: {e or type(e).__name__}")
             sleep(2) # those who wait look every second; the notes may end with this process
         raise
 
@@ -225,12 +227,12 @@ def from_process(self:Processes,
     what=None # What it says; of the others nothing is asked
 ): # The same in every process
     "Tell all processes"
-    said = torch.tensor([*pickle.dumps(what)] if rank==self.rank else [], dtype=torch.uint8)
-    size = torch.tensor(len(said))
+    said = torch.frombuffer(bytearray(pickle.dumps(what)), dtype=torch.uint8) if rank==self.rank else None
+    size = torch.tensor(0 if said is None else len(said))
     self.exchange(dist.broadcast, size, rank, _control_group())
-    said.resize_(int(size))
+    if said is None: said = torch.empty(int(size), dtype=torch.uint8)
     self.exchange(dist.broadcast, said, rank, _control_group())
-    return pickle.loads(bytes(said.tolist()))
+    return pickle.loads(said.numpy())
 
 # %% ../nbs/33_processes.ipynb #b63209d7
 def first_here(

@@ -124,7 +124,7 @@ def _say_how_long(learn, show, yes):
     if quiet or not learn.ticks_left(): return
     last,top = learn.schedule.phases[-1].resolution,learn.schedule.resolution
     if last<top: print(f"This schedule ends at {last}x{last}, before {top}x{top}: it is too short to grow so far", file=sys.stderr)
-    print('Timing a step at each resolution', file=sys.stderr)
+    if top>=128: print('Timing a step at each resolution', file=sys.stderr) # for a minute nothing else is said
     seconds,left = time_left(learn),learn.schedule.total_images-learn.images_seen
     if not yes and seconds>2*86400: raise ValueError(_too_long.format(readable_time(seconds)))
     print(f"{left:,} images to go, about {readable_time(seconds)} on this machine", file=sys.stderr)
@@ -306,7 +306,7 @@ def _set_facts(f):
 @patch
 def dry_run(self:ProgressiveLearner):
     "Print the stages of the run with their time and memory; train nothing"
-    if self.processes.first: print('Timing a step at each resolution', file=sys.stderr)
+    if self.processes.first and self.schedule.resolution>=128: print('Timing a step at each resolution', file=sys.stderr)
     seconds = seconds_per_image(self.players, self.images, self.schedule, self.images_seen)
     memory = memory_per_stage(self.players, self.schedule, self.images_seen)
     self.table = plan(self.schedule, seconds, memory, self.images_seen)

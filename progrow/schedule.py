@@ -300,7 +300,7 @@ def extended(self:GrowthSchedule,
     resolution:int|None=None, # The new last side, in pixels; None: as it is
     total_kimg:float|None=None # The new length; None: as it is, or all phases up to a larger `resolution`
 ): # A `GrowthSchedule`
-    "The same schedule, but longer. Raises `ValueError` for less than it has"
+    "The same schedule, but longer; what a table says last holds upwards. Raises `ValueError` for less than it has"
     done,r = self.total_images/1000,self.resolution if resolution is None else resolution
     if total_kimg is not None and total_kimg<done:
         raise ValueError(f"total_kimg={total_kimg} is less than the {done:g} that it has: take more, or leave it out")

@@ -15,18 +15,19 @@ import os, torch
 from torch import nn
 from fastai.torch_core import default_device
 from fastcore.meta import delegates
-from .callbacks import how_to_show
 from .checkpoint import load_checkpoint, load_generator
 from .data import ImagePyramid, builtin_sets, digest, image_pyramid
 from .files import moved
 from .guards import FiniteSteps
-from .learner import FiniteLoss, GrowthCallback, ProgressiveGAN, ProgressiveLearner, step_seed
+from .callbacks import FiniteLoss
+from .learner import GrowthCallback, ProgressiveGAN, ProgressiveLearner, step_seed
 from .losses import Loss
 from .minibatch_stddev import stddev_group
 from .networks import Discriminator, Generator, network_problem
 from .precision import name_problem
 from .presets import loss_names, named_presets, pick_loss, preset
 from .processes import first_here, join_processes
+from .progress import how_to_show
 from .runs import check_folder
 from .sampling import sample_images
 from .schedule import GrowthSchedule

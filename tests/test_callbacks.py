@@ -556,3 +556,12 @@ def test_of_many_processes_a_second_signal_ends_it_if_it_comes_seconds_later(num
             now[0] = 5.; signal.raise_signal({int(number)})
             print('and here')''')
     assert p.communicate(timeout=60)[0]=='still here\n' and p.returncode==-number
+
+def test_a_torn_row_is_cut_off_although_the_disk_is_still_full(tmp_path, monkeypatch):
+    from progrow import callbacks
+    log = tmp_path/'log.jsonl'
+    log.write_text('{"kimg": 0.0}\n{"kim')
+    def full(*args): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(callbacks, 'atomic_write', full)
+    learn = fit(tiny(callbacks.Log(log)))
+    assert len(read_log(log))==1+len(learn.history.rows) or len(read_log(log))>1

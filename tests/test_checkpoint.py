@@ -439,7 +439,7 @@ def test_a_generator_comes_back_and_draws_the_same(tmp_path, config):
 
 def test_a_checkpoint_is_not_a_generator_and_the_other_way_round(tmp_path):
     path,g = save_checkpoint(tmp_path, 1, {}),save_generator(Generator(4, latent_dim=6, fmap_max=8), tmp_path/'g.pt')
-    with pytest.raises(ValueError, match='not a generator of progrow'): load_generator(path)
+    with pytest.raises(ValueError, match='has no settings'): load_generator(path)
     with pytest.raises(ValueError, match='not a checkpoint of progrow'): load_checkpoint(g)
 
 def test_a_generator_of_an_unknown_network_says_so(tmp_path):
@@ -525,3 +525,12 @@ def test_a_network_of_ones_own_is_read_with_its_class(tmp_path):
         assert type(H) is Pale and torch.equal(H(z), G(z)) and not H.training
     with pytest.raises(ValueError, match="does not fit a Pale: it cannot be made .*'shade'"): load_generator(path, network=Generator)
     with pytest.raises(ValueError, match='does not fit a Pale: .*missing'): load_generator(path, network=lambda **config: torch.nn.Linear(2, 2))
+
+def test_what_makes_room_on_a_full_disk(tmp_path):
+    "A run that went back keeps its own way: first what was set aside goes, then the other way, then the oldest"
+    from progrow.checkpoint import _spare
+    for n in (10, 20, 30, 40): save_checkpoint(tmp_path, n, {'x':1}, keep=9)
+    os.replace(tmp_path/'checkpoint-000000040.pt', tmp_path/'checkpoint-000000040.pt.aside')
+    gone = []
+    while o := _spare(tmp_path/'checkpoint-000000022.pt'): gone.append(o.name[11:]); o.unlink()
+    assert gone==['000000040.pt.aside', '000000030.pt', '000000010.pt'] and [p.name for p in checkpoints(tmp_path)]==['checkpoint-000000020.pt']

@@ -511,3 +511,21 @@ def test_resume_goes_further(monkeypatch, capsys):
     monkeypatch.setattr(resume, 'resume_run', lambda *args, **kw: given.append(kw) or train.progressive_learner('digits', 8, device='cpu'))
     for words,want in (('', {}), ('--total-kimg 9 --resolution 16 --more-images', dict(total_kimg=9., resolution=16, more_images=True))):
         assert main(f'resume plain {words}'.split())==0 and given.pop()==want
+
+@pytest.mark.skipif(os.name!='posix', reason='terminals of POSIX')
+def test_a_terminal_that_is_closed_loses_nothing(tmp_path):
+    import pty, select
+    words = f'train digits --resolution 8 --device cpu --fmap-base 32 --latent-dim 8 --schedule minutes:total_kimg=90 --path {tmp_path}/r'.split()
+    pid,fd = pty.fork()
+    if pid==0: os.execv(sys.executable, [sys.executable, '-W', 'ignore', '-m', 'progrow.cli', *words])
+    seen,end = b'',time.time()+60
+    while b'so far' not in seen and time.time()<end:
+        if select.select([fd], [], [], 1)[0]: seen += os.read(fd, 4096)
+    time.sleep(1)
+    os.close(fd) # the window is gone
+    for _ in range(600):
+        done,status = os.waitpid(pid, os.WNOHANG)
+        if done: break
+        time.sleep(.1)
+    else: os.kill(pid, 9)
+    assert b'so far' in seen and os.waitstatus_to_exitcode(status)==129 and len(list((tmp_path/'r'/'checkpoints').glob('*.pt')))==1

@@ -195,6 +195,14 @@ who.wait()
 assert who.from_first(lambda: [1, 'two']) == [1, 'two'] and who.most(rank) == 1
 print('met', os.getpid(), flush=True)
 if what=='freeze' and rank==1: time.sleep(60)
+if what=='caught':
+    try:
+        with who.shared_fate(): raise ValueError('both have it')
+    except ValueError: print('caught', flush=True)
+    if rank: time.sleep(3)
+    with who.shared_fate(): who.wait()
+    print('together', flush=True)
+    dist.destroy_process_group(); sys.exit()
 try:
     with stop_signals(patient=True), who.shared_fate():
         if what=='fail' and rank==0: raise OSError('could not write x.pt: the disk is full')
@@ -237,3 +245,8 @@ def test_one_that_is_killed_ends_the_other_and_nothing_is_lost(tmp_path):
     again = left(fit(make().resume(tmp_path/'killed'), end-stop))
     whole = left(fit(make(), end))
     assert off(again, whole)<1e-4 # sums over two halves of a batch are rounded otherwise
+
+def test_after_an_error_that_was_caught_the_processes_go_on_together(tmp_path):
+    both = two_of('caught', tmp_path)
+    outs = [p.communicate(timeout=90)[0] for p in both]
+    assert outs==['caught\ntogether\n']*2, outs

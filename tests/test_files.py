@@ -326,3 +326,19 @@ def test_a_home_that_may_not_be_entered(tmp_path):
     code = "import os; os.setuid(65534); os.environ.pop('PROGROW_CACHE', None)\nfrom progrow.files import cache_folder; print(cache_folder())"
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'import progrow.files\n'+code], env={**os.environ, 'HOME':str(tmp_path/'home'), 'TMPDIR':'/tmp'}, capture_output=True, text=True)
     assert r.returncode==0 and r.stdout.strip().endswith('progrow-65534'), r.stderr[-800:]
+
+@pytest.mark.skipif(sys.platform!='linux', reason='looks into /proc')
+def test_a_failed_save_gives_its_room_back_at_once(tmp_path):
+    "PyTorch keeps its file open as long as the error lives, and with it what it has taken on the disk"
+    import torch
+    from progrow.checkpoint import save_tensors
+    held = []
+    real = torch.save
+    def save(content, name):
+        held.append(open(name, 'r+b')); real(content, name); raise OSError(28, 'No space left on device')
+    torch.save = save
+    try:
+        with pytest.raises(OSError, match='could not write'): save_tensors(tmp_path/'x.pt', 'demo', 1, w=torch.zeros(10**5))
+    finally: torch.save = real
+    assert os.fstat(held[0].fileno()).st_size==0 and not os.listdir(tmp_path)
+    held[0].close()

@@ -7,10 +7,11 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import Recorder
 from golden_nets import golden_networks
-from progrow.callbacks import SampleStrip, average_weights, seconds_left
+from progrow.callbacks import Log, SampleStrip, read_log, average_weights, seconds_left
 from progrow.checkpoint import load_generator, save_generator
 from progrow.cost import seconds_per_image
 from progrow.data import ImagePyramid, image_order, pyramid_levels
+from progrow.guards import Guard
 from progrow.losses import NonSaturating, WGANGP, gradient_penalty
 from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
@@ -464,14 +465,15 @@ def test_a_learner_prints_as_a_sentence():
 
 # --- what a step leaves behind, what an interrupt leaves behind, what a loss lacks
 
-def test_the_table_and_the_log_tell_the_mean_of_a_tick_and_no_step_leaves_objects():
+def test_the_table_and_the_log_tell_the_mean_of_a_tick_and_no_step_leaves_objects(tmp_path):
     schedule = GrowthSchedule(8, start_resolution=8, stabilize_kimg=.64, batch_size=4) # ticks of five steps
-    learn = fit(tiny(schedule=schedule))
+    learn = fit(tiny(schedule=schedule, cbs=[Log(tmp_path/'log.jsonl')]))
     names,last = learn.recorder.metric_names,learn.recorder.values[-1]
     assert list(names)==['epoch','kimg','resolution','phase','critic_loss','generator_loss','time']
     for i,name in enumerate(('critic_loss','generator_loss')):
         steps = [r[2+i] for r in learn.history.rows[-5:]]
         assert last[names.index(name)-1]==pytest.approx(sum(steps)/5)
+        assert read_log(tmp_path/'log.jsonl')[name].iloc[-1]==pytest.approx(sum(steps)/5, abs=1e-6)
     assert type(learn.recorder.losses).__name__==type(learn.recorder.lrs).__name__=='array' and len(learn.recorder.losses)==160
 
 @pytest.mark.parametrize('event', ['before_batch','after_backward','after_step','before_epoch','after_epoch'])
@@ -505,3 +507,11 @@ def test_a_long_run_keeps_nothing_of_its_steps():
     fit(tiny(schedule=GrowthSchedule(4, stabilize_kimg=6.4, batch_size=4), cbs=[Look()])) # 1100 steps lie in between
     (objects,memory),(objects2,memory2) = seen
     assert objects2-objects<2000 and memory2-memory<8e6, (objects2-objects, memory2-memory)
+
+def test_a_guard_of_ones_own_takes_the_place_of_ours():
+    learn = tiny(schedule=shorter, cbs=[Guard(limit=1e30)])
+    assert [c.limit for c in learn.cbs if isinstance(c, Guard)]==[1e30] and learn.guard.limit==1e30
+
+@pytest.mark.parametrize('name', ('Opt','Asked','Loss','Epoch'))
+def test_not_even_what_is_still_empty_is_shadowed(name):
+    with pytest.raises(ValueError, match=f'learn.{name.lower()}: rename'): tiny(schedule=shorter, cbs=[type(name, (Callback,), {})])
