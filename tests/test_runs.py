@@ -1,6 +1,5 @@
 "Runs from their folders: presets go on, wrong folders are refused, good results survive damaged checkpoints."
 import json, os
-from pathlib import Path
 import pytest, torch
 from helpers import picture
 from fastai.callback.core import Callback

@@ -3,7 +3,6 @@ import json, os, subprocess, sys, time
 from importlib import resources
 from pathlib import Path
 import numpy as np, pytest
-from PIL import Image
 from helpers import noise, picture
 from progrow import data as D, files, sets as S
 from progrow.data import image_pyramid

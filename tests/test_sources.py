@@ -1,7 +1,6 @@
 "Any folder, zip or array as named pictures of one size"
 import subprocess, sys
-import io, json, os, shutil, zipfile
-from pathlib import Path
+import io, json, shutil
 import numpy as np, pytest, torch
 from PIL import Image
 from helpers import noise, picture

@@ -1,5 +1,5 @@
 "Files from strangers: what they hold is looked at before anything opens it."
-import copy, io, json, os, pickle, random, re, time, zipfile
+import copy, io, os, pickle, random, re, time, zipfile
 import numpy as np, pytest, torch
 from PIL import Image
 from progrow.checkpoint import load_generator, load_tensors, save_generator, save_tensors
