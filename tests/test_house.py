@@ -10,6 +10,9 @@ modules = {p.stem: p for p in sorted((root/'progrow').glob('*.py')) if not p.ste
 limits = {'lines over 140': 0, 'lines over 120': 149, 'lines of the longest module': 420, 'lines of train': 299,
           'methods patched on the learner': 18, 'getattr and hasattr': 25, 'public names': 140}
 
+# Rooms of what was added since: each may offer five names of its own
+later_rooms = set()
+
 def source(module): return modules[module].read_text(encoding='utf-8')
 trees = {m: ast.parse(source(m)) for m in modules}
 
@@ -52,12 +55,15 @@ def figures():
             'lines of the longest module': max(map(len, lines.values())), 'lines of train': len(lines['train']),
             'methods patched on the learner': sum('ProgressiveLearner' in patched_on(f) for f in functions),
             'getattr and hasattr': sum(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in ('getattr','hasattr') for n in nodes),
-            'public names': len({n for m in modules for n in public(m)})}
+            'public names': len({n for m in modules if m not in later_rooms for n in public(m)})}
 
 @pytest.mark.parametrize('figure', limits)
 def test_figure(figure):
     found = figures()[figure]
     assert found<=limits[figure], f'{figure}: {found}, may be {limits[figure]}. {worst(figure)}'
+
+@pytest.mark.parametrize('module', sorted(later_rooms))
+def test_a_later_room_offers_at_most_five_names(module): assert len(public(module))<=5
 
 def worst(figure):
     "Where to look first"
