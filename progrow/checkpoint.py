@@ -341,16 +341,20 @@ def generator_from(
 # %% ../nbs/36_checkpoint.ipynb #gen00003
 def averaged_generator(
     checkpoint:dict, # Of `load_checkpoint`, from a run
-    resolution:int|None=None, # Side up to which it is trained; None: its full one
+    name:str='this run', # For the message
     network=None # See `generator_from`
-)->nn.Module: # In eval mode
+)->nn.Module: # In eval mode, up to the largest resolution that is fully faded in
     "The averaged generator of a run"
-    if problem := unlike(checkpoint, dict(settings=dict(generator=dict(network='')), model={})):
-        raise ValueError(f"this checkpoint has {problem}: it is not of a run")
-    config = dict(checkpoint['settings']['generator'])
+    form = dict(settings=dict(generator=dict(network=''), schedule={}), model={}, images_seen=0)
+    if problem := unlike(checkpoint, form): raise ValueError(f"{name} has {problem}: it is not of a run, or damaged")
+    config,fields = (dict(checkpoint['settings'][k]) for k in ('generator','schedule'))
+    fields.pop('name', None)
+    try: resolution = GrowthSchedule(**fields)(checkpoint['images_seen']).full_resolution
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"{name} has a schedule that cannot be made again ({e}): it is not of a run, or damaged") from e
     weights = {str(k).removeprefix('averaged.'):v for k,v in checkpoint['model'].items() if str(k).startswith('averaged.')}
     return generator_from(dict(network=config.pop('network'), config=config, weights=weights, classes=checkpoint.get('classes'),
-                               resolution=resolution or config.get('resolution')), 'this run', network)
+                               resolution=resolution), name, network)
 
 def _held(path):
     "What a file, or the folder of a run, holds: its newest good checkpoint; where there is none, its result"
@@ -372,6 +376,4 @@ def load_generator(
     torch.empty(0, device=device) # a device that is not there says so itself
     held = _held(file)
     if held['format']=='progrow-generator': return generator_from(held, file.name, network).to(device)
-    if problem := unlike(held, dict(settings=dict(schedule={}), images_seen=0)): raise ValueError(f"{file} has {problem}")
-    schedule = GrowthSchedule(**{k:v for k,v in held['settings']['schedule'].items() if k!='name'})
-    return averaged_generator(held, schedule(held['images_seen']).full_resolution, network).to(device)
+    return averaged_generator(held, str(file), network).to(device)

@@ -111,6 +111,7 @@ def _fit_and_save(learn, folder, watchers, show, writes):
     if writes and good and (learn.images_seen>before or not all((folder/o).exists() for o in _results(learn))):
         try: save_results(learn, folder)
         except OSError as e: failed.append(e)
+    if len(failed)==1: raise failed[0]
     if failed: raise OSError('. '.join(map(str, failed))) from failed[0]
 
 def _fits(learn):
@@ -211,7 +212,7 @@ def _no_run(path, within): # Why there is none to open, or None
 @patch
 def generator(self:SavedRun)->nn.Module: # In eval mode, on the CPU
     "The averaged generator, up to the largest resolution that is fully faded in"
-    return averaged_generator(self.checkpoint, self.state.full_resolution)
+    return averaged_generator(self.checkpoint, str(self.path))
 
 # %% ../nbs/43_runs.ipynb #5a5644b8
 @patch
