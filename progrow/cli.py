@@ -34,7 +34,7 @@ def _reading(*,
 # %% ../nbs/82_cli.ipynb #9f6e729a
 @command
 @delegates(_reading)
-def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, glyphs, digits, stacked_digits
+def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, critters, glyphs, digits, stacked_digits
     *, preview:Path=None, # Write 64 of the pictures into this PNG
     json:bool=False, # Print JSON
     **kwargs):
@@ -109,7 +109,7 @@ def _further(*,
 # %% ../nbs/82_cli.ipynb #1cda97d6
 @command
 @delegates(_training)
-def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, glyphs, digits, stacked_digits
+def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, critters, glyphs, digits, stacked_digits
     *, path:Path='run', # Folder for all that comes out; an unfinished run with the same settings in it is gone on with
     resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32
     # minutes (the default), paper, official, stylegan; with options, in quotes: 'minutes:total_kimg=90,batch_size={4:16,16:8}'
