@@ -38,6 +38,7 @@ from .processes import processes
 from .progress import how_to_show
 from .sampling import sample_images
 from .schedule import GrowthSchedule
+from .watching import Watcher
 
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
@@ -90,7 +91,7 @@ class ProgressiveLearner(Learner):
         self.players = Players(generator, discriminator, loss, agreed_precision(precision, device, who), who)
         self.state,self.skipped,self.skipped_in_a_row,self.asked = schedule.next_batch(0),0,0,None
         cbs = [c() if isinstance(c, type) else c for c in L(cbs)]
-        self.extra_callbacks = [type(c).__name__ for c in cbs]
+        self.extra_callbacks = [type(c).__name__ for c in cbs if not isinstance(c, Watcher)] # those only look
         ours = _callbacks(self.processes, GrowthCallback(reset_optimizer), WeightAverage(average_kimg, average_decay))
         first = images.dataloaders(schedule.start_resolution, self.state.batch_size, n_batches=1, device=device)
         super().__init__(first, ProgressiveGAN(generator, discriminator).to(device), loss_func=noop,

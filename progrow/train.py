@@ -31,6 +31,7 @@ from .progress import how_to_show
 from .runs import check_folder
 from .sampling import sample_images
 from .schedule import GrowthSchedule
+from .watching import watch_problem
 
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['progressive_learner', 'fit_progressive']
@@ -259,10 +260,15 @@ def fit_progressive(
     tracker:str|None=None, # Also report to `'tensorboard'` or `'wandb'`, where installed
     show:str|None=None, # `'bar'`, `'lines'` (one per tick) or `'nothing'`; None: see `how_to_show`
     yes:bool=True, # Start it however long it takes; False: refuse a new run of more than two days
+    keep_every:float|None=None, # Keep a generator for good every so many thousand images; None: as before, as for the next two
+    metrics=None, # Judge it on the way, as in `'swd,fd'`, see `evaluate`, and keep the best by the first one
+    network:str|None=None, # `'inception'` or `'lite0'`, for metrics that need it
     **kwargs
 )->ProgressiveLearner: # Trained: `learn.sample(16)`, `learn.export(path)`
     "Train a generator on pictures of your own, from 4x4 up, in one call; killed, call it again"
     how_to_show(show) # complains about other words
+    watch = dict(keep_every=keep_every, metrics=metrics, network=network)
+    if problem := watch_problem(path, **watch): raise ValueError(problem)
     if path is not None: check_folder(path, images, resume)
     learn = progressive_learner(images, resolution, **kwargs)
-    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show, yes=yes)
+    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show, yes=yes, watch=watch)

@@ -16,7 +16,7 @@ from progrow.losses import NonSaturating
 from progrow.sampling import sample_images
 from trials import flops, learner, packages, results, score, sheet
 
-n,seed,kimg = 2048,0,160
+n,seed,kimg = 2048,0,130
 shape = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:14, 64:30}, fade_kimg={8:1.5, 16:3, 32:4, 64:5}, batch_size=4,
              learning_rate={4:.008, 64:.006})
 settings = dict(loss=NonSaturating(r1=.2, r1_every=4), latent_dim=64, fmap_base=384, fmap_max=48,
