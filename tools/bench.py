@@ -3,10 +3,10 @@
 usage: bench.py [--quick] [--no-peers] [OUT.json]
 
 A step is the critic's with its penalty, the generator's, both of Adam, and the running average. One thread, CPU seconds of this process,
-all sides in turns on the same images, the least of the rounds. Then the same for StyleGAN, the whole training loop,
-sampling, and which operations ours takes. Writes OUT.json (nbs/assets/speed/bench.json), which nbs/90_speed.ipynb draws; a script that was stopped goes on (runs/bench), as
-long as neither it nor the package has changed. --quick takes a few of the steps, at most five minutes, and says how far its ratios are
-from the committed ones. The peers (see peers.py) are installed into runs/peers; --no-peers leaves them out.
+all sides in turns on the same images, the least of the rounds. Then the same for StyleGAN, the whole training loop, sampling, and which
+operations ours takes. Writes OUT.json (nbs/assets/speed/bench.json), which nbs/90_speed.ipynb draws; a script that was stopped goes on
+(runs/bench), as long as neither it nor the package has changed. --quick takes a few of the steps, at most five minutes, and says how far
+its ratios are from the committed ones. The peers (see peers.py) are installed into runs/peers; --no-peers leaves them out.
 """
 import ctypes, hashlib, os, shutil, sys, time
 if __name__=='__main__': os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
@@ -142,7 +142,7 @@ def cell(width, r, phase, n, seconds, with_peers=True, styled=False):
     real = torch.randn(n, 3, r, r).clamp(-1, 1)
     taking = sides(real, phase=='fading', width, with_peers, styled)
     rates = machine_rates()
-    times = rounds({**{k:s.step for k,s in taking.items()}, **{k:f for k,(f,_) in rates.items()}}, seconds)
+    times = rounds({**{k:s.step for k,s in taking.items()}, **{k:f for k,(f,_) in rates.items()}}, seconds, least=9 if seconds>5 else 3)
     gflop = {k: counted(s)/1e9/n for k,s in taking.items()}
     memory = {k: added_memory(s.step) for k,s in taking.items()}
     for s in taking.values(): getattr(s, 'close', lambda: None)()
@@ -261,8 +261,8 @@ def profiled(what, width, r, n):
             for _ in range(3): f()
         ops = sorted((o for o in p.key_averages() if o.key.startswith('aten::')), key=lambda o: -o.self_cpu_time_total)
         total = sum(o.self_cpu_time_total for o in ops)
-        row[k] = dict(operations=sum(o.count for o in ops)//3, ms=round(total/3e3, 2),
-            shares={o.key[6:]: round(o.self_cpu_time_total/total, 3) for o in ops[:8]})
+        row[k] = dict(operations=sum(o.count for o in ops)//3,
+                      shares={o.key[6:]: round(o.self_cpu_time_total/total, 3) for o in ops[:8]})
     print('profile', what, width, r, n, row, flush=True)
     return dict(what=what, widths=width, resolution=r, batch=n, **row)
 
