@@ -1,7 +1,8 @@
 "What scripts write: one form, whole files, work that is not repeated."
 import ast, importlib, json, os, statistics, threading
 import pytest
-from helpers import root
+from helpers import noise as bytes_of, root
+from progrow.data import ImagePyramid, pyramid_levels
 
 tools = root/'tools'
 writers = ('bench','bench_swd','demo','demo_seeds','gpu_check','pair','style_configs')
@@ -48,10 +49,48 @@ def test_scripts_write_by_it(name):
     assert 'results.write(' in text and 'write_text(' not in text and 'importlib.metadata' not in text
     assert ast.get_docstring(ast.parse(text)).count('usage: ')==1
 
-@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','style/configs.json','speed/growing.json','speed/bench.json'))
+@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','style/configs.json','speed/growing.json','speed/bench.json','search/trials.json'))
 def test_what_is_kept_says_its_settings_and_versions(path):
     made = kept_in(path)
     assert made['settings'] and made['versions']['torch'] and len(made)>2
+
+# --- rows of experiments
+
+def test_rows_are_made_once_in_order_and_one_at_a_time_if_asked(tool, results, tmp_path, capsys):
+    make_rows,made,path = tool('trials').make_rows,[],tmp_path/'rows.json'
+    wanted = [dict(arm='a', at={4:(1,2)}), dict(arm='b', at={4:(1,2)}), dict(arm='c', at={4:(1,2)})]
+    def make(asked):
+        assert set(results.read(path)['rows'][-1]['asked'])=={'arm','at'} if made else not path.exists() # the last one is in the file already
+        made.append(asked['arm'])
+        return dict(images=len(made))
+    def rows(**kwargs): return make_rows(path, dict(n=3), wanted, make, **kwargs)
+    assert not rows(once=True) and made==['a'] and not rows(once=True) and made==['a','b'] # rows are missing
+    assert rows() and made==['a','b','c'] and rows(once=True) and rows() and len(made)==3
+    kept = results.read(path)
+    assert [(o['asked']['arm'], o['images']) for o in kept['rows']]==[('a',1), ('b',2), ('c',3)] and kept['settings']==dict(n=3)
+    with pytest.raises(SystemExit, match='other settings'): make_rows(path, dict(n=4), wanted, make)
+    assert results.read(path)==kept and len(made)==3
+
+def test_a_row_that_fails_leaves_those_before_it(tool, results, tmp_path):
+    def make(asked): return dict(share=1/asked['left'])
+    with pytest.raises(ZeroDivisionError): tool('trials').make_rows(tmp_path/'rows.json', {}, [dict(left=2), dict(left=0)], make)
+    assert [o['share'] for o in results.read(tmp_path/'rows.json')['rows']]==[.5]
+
+def test_the_search_would_make_no_kept_row_again(tool, results):
+    search,made = tool('search'),kept_in('search/trials.json')
+    there = [o['asked'] for o in made['rows']]
+    assert len({json.dumps(o, sort_keys=True) for o in there})==len(there)>=24
+    begun = {o['name'] for o in there}
+    known = [results.plain(search.asked(t, seed)) for t in search.trials if t['name'] in begun for seed in t.get('seeds', (0,))]
+    assert len(known)>=20 and all(o in there for o in known)
+    assert made['settings']['start']==results.plain(search.told(search.start))
+    assert made['settings']['budget']==search.flops(search.learner(ImagePyramid(pyramid_levels(bytes_of(8))), {}))
+
+def test_the_next_row_is_said_in_the_same_way_by_all_experiments():
+    for name in ('growing','search','time_to_quality'):
+        text = (tools/'experiments'/f'{name}.py').read_text(encoding='utf-8')
+        said = ' '.join(ast.get_docstring(ast.parse(text)).split())
+        assert '--next makes one run and ends (3: some are left)' in said and 'make_rows(' in text, name
 
 # --- the step beside its peers
 
