@@ -32,6 +32,7 @@ from .runs import check_folder
 from .sampling import sample_images
 from .schedule import GrowthSchedule
 from .watching import watch_problem
+from .switches import Switches
 
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['progressive_learner', 'fit_progressive']
@@ -201,6 +202,7 @@ def progressive_learner(
     generator=None, # Another network than ProGAN's: a module, or a class that takes what `Generator` takes
     discriminator=None, # Likewise, with what `Discriminator` takes
     cbs=None, # More callbacks
+    switches:Switches=Switches(), # TF32, cuDNN's choice of algorithms, channels last: what may make a GPU faster
     **kwargs # For `image_pyramid`: `image_channels`, `labels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
     "Make a run from names and numbers. Raises `ValueError` before any work for arguments that do not fit together"
@@ -216,7 +218,7 @@ def progressive_learner(
     G,D = build_networks(images, s, seed, conditional, generator, discriminator)
     check_images(images, schedule, who.world, G, D)
     learn = ProgressiveLearner(images, G, D, schedule, s['loss'], s['mirror'], seed, s['average_kimg'],
-                               s['reset_optimizer'], precision, cbs, device, s['average_decay'])
+                               s['reset_optimizer'], precision, cbs, device, s['average_decay'], switches)
     learn.arguments = _plain_arguments(source, kwargs)
     return learn
 
