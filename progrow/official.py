@@ -353,7 +353,8 @@ def _zoo_filled(make, state, part):
 def _zoo(parts, said):
     if said.get('label_size'):
         raise ValueError("labels of pytorch_GAN_zoo are not known here: take a network without classes")
-    nets = {p: _zoo_network({k.removeprefix('module.'):v for k,v in x.items()}) for p,x in parts.items()}
+    def own(k): return k.removeprefix('module.').replace('.module.', '.') # layers lie in wrappers
+    nets = {p: _zoo_network({own(k):v for k,v in x.items()}) for p,x in parts.items()}
     config = next(nets[p] for p in ('Gs','G','D') if p in nets).config
     settings = {**config, 'family':'pytorch_GAN_zoo'}
     return Pretrained(*map(nets.get, ('G','D','Gs')), settings, "ProGAN of pytorch_GAN_zoo")
