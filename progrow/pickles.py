@@ -7,6 +7,7 @@ __all__ = ['magic', 'Network', 'Settings', 'Array', 'Reader', 'made', 'unpacked'
 
 # %% ../nbs/78_pickles.ipynb #of780003
 import gzip, pickle, struct, zipfile
+from pickle import UnpicklingError
 from math import prod
 from pathlib import Path
 import numpy as np
@@ -22,7 +23,8 @@ class Array:
 class _Type:
     "A type of plain numbers"
     def __init__(self, code):
-        if code not in _codes: raise pickle.UnpicklingError(f"an array of type {str(code)[:20]!r}, expected plain numbers")
+        if type(code) is not str: raise UnpicklingError("an array without a type")
+        if code not in _codes: raise UnpicklingError(f"an array of type {code[:20]!r}, expected plain numbers")
         self.code,self.order = code,'<'
 
     @property
@@ -47,24 +49,24 @@ class _Bounded:
 
     def read(self, n):
         left = len(self.data)-self.at
-        if not 0<=n<=left: raise pickle.UnpicklingError(f"it ends too early: {n} bytes should follow, {left} do")
+        if not 0<=n<=left: raise UnpicklingError(f"it ends too early: {n} bytes should follow, {left} do")
         if n==1: self.step()
         self.at += n
         return bytes(self.data[self.at-n:self.at])
 
     def readline(self):
         end = self.data.find(b'\n', self.at)+1
-        if not end: raise pickle.UnpicklingError("it ends too early: a line has no end")
+        if not end: raise UnpicklingError("it ends too early: a line has no end")
         return self.read(end-self.at)
 
     def step(self, n=1):
         self.steps -= n
-        if self.steps<0: raise pickle.UnpicklingError("it takes more steps than any published network")
+        if self.steps<0: raise UnpicklingError("it takes more steps than any published network")
 
     def spend(self, n):
         "Raises for arrays that are larger, all together, than three times the file"
         self.room -= n
-        if self.room<0: raise pickle.UnpicklingError("it asks for larger arrays than it has numbers for")
+        if self.room<0: raise UnpicklingError("it asks for larger arrays than it has numbers for")
 
 # %% ../nbs/78_pickles.ipynb #of78000e
 _words = {('numpy','ndarray'):Array, ('numpy','dtype'):_Call('make_type'), ('_codecs','encode'):_Call('make_bytes'),
@@ -75,8 +77,10 @@ _words['models.utils.config','BaseConfig'] = Settings # of pytorch_GAN_zoo
 for o in ('copy_reg','copyreg'): _words[o,'_reconstructor'] = _Call('make_old')
 for o in ('__builtin__','builtins'): _words.update({(o,'object'):None, (o,'dict'):Settings})
 for o in ('numpy.core','numpy._core'):
-    _words.update({(f'{o}.multiarray','_reconstruct'):_Call('make_array'), (f'{o}.multiarray','scalar'):_Call('make_scalar'),
-                   (f'{o}.numeric','_frombuffer'):_Call('make_buffer')})
+    _words[f'{o}.multiarray','_reconstruct'] = _Call('make_array')
+    _words[f'{o}.multiarray','scalar'] = _Call('make_scalar')
+    _words[f'{o}.numeric','_frombuffer'] = _Call('make_buffer')
+
 for o in ('_rebuild_tensor','_rebuild_tensor_v2'): _words['torch._utils',o] = _Call('make_tensor')
 _words['torch._utils','_rebuild_parameter'] = _Call('make_parameter')
 _words.update({('torch',f'{k}Storage'):_Type(v) for k,v in dict(
@@ -92,13 +96,13 @@ class Reader(pickle._Unpickler):
 
     def find_class(self, module, name):
         if (module,name) in _words: return _words[module,name]
-        raise pickle.UnpicklingError(f"it asks for {module[:60]}.{name[:60]}, which no published network needs")
+        raise UnpicklingError(f"it asks for {module[:60]}.{name[:60]}, which no published network needs")
 
-    def get_extension(self, code): raise pickle.UnpicklingError("it asks for an extension")
+    def get_extension(self, code): raise UnpicklingError("it asks for an extension")
 
     def persistent_load(self, pid):
         good = type(pid) is tuple and len(pid)>4 and pid[0]=='storage' and type(pid[1]) is _Type and type(pid[2]) is str
-        if not good or type(pid[4]) is not int or pid[4]<0: raise pickle.UnpicklingError("it refers to something outside of it")
+        if not good or not _whole(pid[4:5]): raise UnpicklingError("it refers to something outside of it")
         return self.storages.setdefault(pid[2], _Storage(pid[2], pid[1].code, pid[4]))
 
 def _instruction(*names):
@@ -110,13 +114,13 @@ def _instruction(*names):
 
 # %% ../nbs/78_pickles.ipynb #of780011
 def made(cls, args=()):
-    if cls not in (Network, Settings) or args: raise pickle.UnpicklingError("an object of a class that is not known")
+    if cls not in (Network, Settings) or args: raise UnpicklingError("an object of a class that is not known")
     return cls()
 
 @_instruction('REDUCE')
 def _reduce(self):
     args,f = self.stack.pop(),self.stack.pop()
-    if type(f) is not _Call or type(args) is not tuple: raise pickle.UnpicklingError("a call of what is no function")
+    if type(f) is not _Call or type(args) is not tuple: raise UnpicklingError("a call of what is no function")
     self.append(vars(_Making)[f.method](self, *args))
 
 @_instruction('NEWOBJ')
@@ -143,10 +147,10 @@ def _build(self):
         o.update(state)
     elif type(o) is _Type: self.stack[-1] = _Type(o.code); self.stack[-1].order = '>' if state[1]=='>' else '<'
     elif type(o) is Array and o.value is None: o.value = _Making.numbers(self, *state[1:])
-    elif type(o) not in (Settings, dict): raise pickle.UnpicklingError("a state for what has none")
+    elif type(o) not in (Settings, dict): raise UnpicklingError("a state for what has none")
 
 @_instruction('EMPTY_SET', 'ADDITEMS', 'FROZENSET', 'NEWOBJ_EX', 'NEXT_BUFFER', 'READONLY_BUFFER')
-def _unneeded(self): raise pickle.UnpicklingError("a set, or another thing that no published network has")
+def _unneeded(self): raise UnpicklingError("a set, or another thing that no published network has")
 
 @_instruction('FRAME')
 def _frame(self): self.read(8) # only says how much may be read at once
@@ -156,13 +160,13 @@ def _bytearray(self): self.append(self.read(struct.unpack('<Q', self.read(8))[0]
 
 # %% ../nbs/78_pickles.ipynb #of780014
 def _fill(x, keys, values):
-    if type(x) not in (dict, Network, Settings): raise pickle.UnpicklingError("an item for what is no dict")
+    if type(x) not in (dict, Network, Settings): raise UnpicklingError("an item for what is no dict")
     if not all(type(k) in (str, bytes, int, float, bool, type(None)) for k in keys):
-        raise pickle.UnpicklingError("a dict whose keys are not plain")
+        raise UnpicklingError("a dict whose keys are not plain")
     x.update(zip(keys, values, strict=True))
 
 def _extend(x, items):
-    if type(x) is not list: raise pickle.UnpicklingError("an item for what is no list")
+    if type(x) is not list: raise UnpicklingError("an item for what is no list")
     x.extend(items)
 
 @_instruction('SETITEM')
@@ -200,7 +204,7 @@ class _Making:
 
     def make_dict(self, items=()):
         if type(items) is not list or not all(type(o) in (list, tuple) and len(o)==2 for o in items):
-            if items!=(): raise pickle.UnpicklingError("a dict that is not made of pairs")
+            if items!=(): raise UnpicklingError("a dict that is not made of pairs")
         res = {}
         self.source.step(len(items))
         _fill(res, [k for k,_ in items], [v for _,v in items])
@@ -212,16 +216,16 @@ class _Making:
         return res
 
     def make_bytes(self, text, encoding='latin1'):
-        if encoding not in ('latin1','latin-1'): raise pickle.UnpicklingError("bytes in an encoding that is not known")
+        if encoding not in ('latin1','latin-1'): raise UnpicklingError("bytes in an encoding that is not known")
         self.source.spend(len(text))
         return text.encode('latin1')
 
     def numbers(self, shape, kind, fortran, raw):
         "An array from the bytes that a file has for it, all of them and no more"
-        if type(kind) is not _Type or not _whole(shape): raise pickle.UnpicklingError("an array without a shape and a type")
+        if type(kind) is not _Type or not _whole(shape): raise UnpicklingError("an array without a shape and a type")
         n = prod(shape)*kind.dtype.itemsize
         if type(raw) not in (bytes, str) or len(raw)!=n:
-            raise pickle.UnpicklingError(f"an array with other numbers than its shape {shape[:6]} has")
+            raise UnpicklingError(f"an array with other numbers than its shape {shape[:6]} has")
         self.source.spend(n)
         x = np.frombuffer(raw.encode('latin1') if type(raw) is str else raw, kind.dtype)
         return x.reshape(shape, order='F' if fortran else 'C').astype(kind.dtype.newbyteorder('='), copy=False)
@@ -235,8 +239,9 @@ class _Making:
 
     def make_tensor(self, storage, offset, shape, stride, *_):
         res = Array()
-        if type(storage) is not _Storage or not _whole((offset,)) or not _whole(shape) or not _whole(stride) or len(shape)!=len(stride):
-            raise pickle.UnpicklingError("a tensor without a place")
+        whole = _whole((offset,)) and _whole(shape) and _whole(stride)
+        if type(storage) is not _Storage or not whole or len(shape)!=len(stride):
+            raise UnpicklingError("a tensor without a place")
         self.tensors.append((res, storage, offset, shape, stride))
         return res
 
@@ -251,7 +256,8 @@ def unpacked(path):
         f.seek(0)
         if packed: f = gzip.GzipFile(fileobj=f)
         data = f.read(most+1)
-    if len(data)>most: raise pickle.UnpicklingError(f"it holds more than {most:,} bytes, more than any published network of its size")
+    if len(data)>most:
+        raise UnpicklingError(f"it holds more than {most:,} bytes, and published networks do not pack so well")
     return data
 
 def _carefully(read, path):
@@ -261,7 +267,7 @@ def _carefully(read, path):
     except MemoryError: raise
     except Exception as e: # a damaged file fails in many ways
         if isinstance(e, OSError) and not isinstance(e, gzip.BadGzipFile): raise
-        why = e if isinstance(e, pickle.UnpicklingError) else f'it is damaged, or something else ({type(e).__name__})'
+        why = e if isinstance(e, UnpicklingError) else f'it is damaged, or something else ({type(e).__name__})'
         raise ValueError(f"{path.name} holds no published network: {why}") from e
 
 def read_pickle(
@@ -276,7 +282,7 @@ def _filled(reader, found, numbers):
     for tensor,storage,offset,shape,stride in reader.tensors:
         x = numbers[storage.key]
         last = offset + sum((n-1)*s for n,s in zip(shape, stride)) if prod(shape) else 0
-        if last>=max(len(x), 1): raise pickle.UnpicklingError("a tensor larger than its numbers")
+        if last>=max(len(x), 1): raise UnpicklingError("a tensor larger than its numbers")
         reader.source.spend(prod(shape)*x.itemsize)
         view = np.lib.stride_tricks.as_strided(x[offset:], shape, [s*x.itemsize for s in stride])
         tensor.value = np.ascontiguousarray(view).reshape(shape)
@@ -285,19 +291,21 @@ def _filled(reader, found, numbers):
 def _from_archive(path):
     with zipfile.ZipFile(path) as z:
         records = {o.filename:o for o in z.infolist()}
-        if len(records)<len(z.infolist()) or any(o.compress_type for o in records.values()): raise pickle.UnpicklingError("it is no archive of PyTorch")
+        odd = len(records)<len(z.infolist()) or any(o.compress_type for o in records.values())
         total,size = sum(o.file_size for o in records.values()),path.stat().st_size
         table = [o for o in records if o.endswith('/data.pkl')]
-        if total>size or len(table)!=1 or records[table[0]].file_size>2**24: raise pickle.UnpicklingError("it is no archive of PyTorch")
+        if odd or total>size or len(table)!=1 or records[table[0]].file_size>2**24:
+            raise UnpicklingError("it is no archive of PyTorch")
         root = table[0][:-len('data.pkl')]
-        if f'{root}byteorder' in records and z.read(f'{root}byteorder')!=b'little': raise pickle.UnpicklingError("its numbers are big-endian")
+        if f'{root}byteorder' in records and z.read(f'{root}byteorder')!=b'little': raise UnpicklingError(_big)
         reader = Reader(_Bounded(z.read(table[0]), size))
         found = reader.load()
         return _filled(reader, found, {k: _as_numbers(z.read(f'{root}data/{k}'), o) for k,o in reader.storages.items()})
 
+_big = "its numbers are big-endian"
 def _as_numbers(raw, storage):
     x = np.frombuffer(raw, storage.code)
-    if len(x)<storage.n: raise pickle.UnpicklingError("a tensor without all of its numbers")
+    if len(x)<storage.n: raise UnpicklingError("a tensor without all of its numbers")
     return x[:storage.n]
 
 # %% ../nbs/78_pickles.ipynb #of78001e
@@ -305,14 +313,14 @@ magic = 0x1950a86a20f9469cfc6c # PyTorch's files before 1.6 begin with it
 
 def _from_sequence(path):
     source = _Bounded(unpacked(path))
-    if Reader(source).load()!=magic: raise pickle.UnpicklingError("it is no file of PyTorch")
+    if Reader(source).load()!=magic: raise UnpicklingError("it is no file of PyTorch")
     Reader(source).load() # version
-    if Reader(source).load().get('little_endian') is not True: raise pickle.UnpicklingError("its numbers are big-endian")
+    if Reader(source).load().get('little_endian') is not True: raise UnpicklingError(_big)
     reader = Reader(source)
     found,numbers = reader.load(),{}
     for k in Reader(source).load():
         o = reader.storages[k]
-        if source.read(8)!=struct.pack('<q', o.n): raise pickle.UnpicklingError("a tensor with other numbers than it says")
+        if source.read(8)!=struct.pack('<q', o.n): raise UnpicklingError("a tensor without all of its numbers")
         numbers[k] = _as_numbers(source.read(o.n*np.dtype(o.code).itemsize), o)
     return _filled(reader, found, numbers)
 
