@@ -227,7 +227,8 @@ def _five_steps(g, G, D, averaged, r, alpha, R, style):
     critic = Critic(lambda x: D(x, alpha=alpha))
     rows = {k:[] for k in ('d_loss','g_loss','penalty_mean','real_fake_mean_score_before_step')}
     for i in range(len(g['reals'])):
-        real,mix = fade_reals(shrunk(_double(g, 'reals', i), r), alpha),_double(g, 'gp_eps', i)
+        real = fade_reals(shrunk(_double(g, 'reals', i), r), alpha)
+        mix = _double(g, 'gp_eps', i) if 'gp_eps' in g else None
         with torch.no_grad():
             fake = G(_double(g, 'z_d', i), resolution=r, alpha=alpha)
             rows['real_fake_mean_score_before_step'].append([critic(x).mean().item() for x in (real, fake)])
@@ -260,7 +261,7 @@ def compare_zoo(
     for r in sorted({int(m[1]) for k in g if (m := re.match(r'res(\d+)_G\.', k))}):
         own = [k for k in g if k.startswith((f'res{r}_G.', f'res{r}_D.'))]
         nets[r] = p = from_state({k.removeprefix(f'res{r}_'):g[k] for k in own})
-        z,x = (torch.tensor(v) for v in (g.get(f'res{r}_z', g.get('z')), g[f'res{r}_d_in']))
+        z,x = torch.tensor(_latents(g, r, p.generator.latent_dim)),torch.tensor(g[f'res{r}_d_in'])
         for k in sorted(k for k in g if k.startswith(f'res{r}_alpha')):
             _,alpha,what = k.split('_', 2)
             with torch.no_grad():
@@ -271,6 +272,13 @@ def compare_zoo(
     for k in sorted(k for k in g if k.startswith('mbstd_x')): _variety(res, g, k)
     if 'gp_sum_x10' in g: _summed_penalty(res, nets[32].discriminator, g)
     return res
+
+def _latents(g, r, n):
+    "The latent vectors of a stage: its own, or those of all"
+    if (own := next((k for k in (f'res{r}_z', 'z') if k in g), None)): return g[own]
+    shared = [v for k,v in g.items() if v.shape[1:]==(n,) and not re.match(r'res\d+_[GD]\.', k)]
+    if not shared: raise KeyError('z')
+    return shared[0]
 
 def _variety(res, g, k):
     x,y = torch.tensor(g[k]),g[k.replace('mbstd_x', 'mbstd_y')]

@@ -61,7 +61,7 @@ def _from_pickle(path):
 # %% ../nbs/80_pretrained.ipynb #of800010
 _parts = dict(generator='G', discriminator='D', generator_smooth='Gs', netG='G', netD='D', avgG='Gs')
 _rosinality = ("it is a checkpoint of rosinality's StyleGAN, which is another network than the official one: "
-               "instance norm adds 1e-5 to the variance in place of 1e-8, and colour layers and styles have the gain √2 "
+               "instance norm adds 1e-5 to the variance in place of 1e-8, colour layers and styles have the gain √2 "
                "in place of 1. Draw with its own code")
 
 def _tensors(state, where):
@@ -128,7 +128,7 @@ def _kind_of_archive(path):
 
 # %% ../nbs/80_pretrained.ipynb #of800014
 def load_official(
-    path, # An official pickle, a state of genforce's, a checkpoint of pytorch_GAN_zoo, an .npz of arrays under such names
+    path, # An official pickle, a state of genforce's, a checkpoint of pytorch_GAN_zoo, an .npz of such named arrays
     **settings # What the file does not say, in official terms: `fused_scale`, `label_size`, `family`; see `from_state`
 )->Pretrained: # `.generator`, `.discriminator`, `.averaged_generator`: ordinary networks, or None; `.best` to draw with
     "Published weights as networks of ours; nothing in the file is run. `ValueError` says what does not fit"
@@ -159,7 +159,7 @@ def main(
 )->int: # 0: all is within the tolerances; 1: it is not; 2: the file cannot be compared
     "Compare our networks with numbers that other programs computed"
     parser = argparse.ArgumentParser('python -m progrow.pretrained', description=main.__doc__)
-    parser.add_argument('kind', choices=('golden','trajectory'), help="networks with their results, or steps of training")
+    parser.add_argument('kind', choices=('golden','trajectory'), help="networks with results, or steps of training")
     parser.add_argument('file', metavar='FILE', help="an .npz")
     args = parser.parse_args(argv)
     try:
@@ -172,7 +172,7 @@ def main(
         return 2
     print(found)
     bad = sum(not o.off<=o.tolerance for o in found)
-    print(f"{args.file}: {len(found)} quantities, " + (f"{bad} past their tolerances" if bad else "all within their tolerances"))
+    print(f"{args.file}: {len(found)} quantities, {f'{bad} past' if bad else 'all within'} their tolerances")
     return 0 if found.good else 1
 
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
