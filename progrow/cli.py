@@ -13,6 +13,7 @@ from io import StringIO
 from json import dumps
 from pathlib import Path
 from fastcore.meta import delegates
+from . import looking # its commands belong to this list
 from .commands import OnOff, command, commands, main, overview, parser
 
 # What users import. The other names on this page are for our own modules, and may change.
@@ -34,7 +35,7 @@ def _reading(*,
 # %% ../nbs/82_cli.ipynb #9f6e729a
 @command
 @delegates(_reading)
-def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, glyphs, digits, stacked_digits
+def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, critters, glyphs, digits, stacked_digits
     *, preview:Path=None, # Write 64 of the pictures into this PNG
     json:bool=False, # Print JSON
     **kwargs):
@@ -98,6 +99,9 @@ def _training(*,
     resume:bool=True, # Go on where a run in the folder stopped; with --no-resume that is an error
     minutes:float=10., # Between two checkpoints
     tracker:str=None, # Report to tensorboard or wandb too, where installed
+    keep_every:float=None, # Keep a generator for good every so many thousand pictures; left out: none, or as before
+    metrics:str=None, # Judge the run on the way, as in swd,fd, and keep the best generator by the first one
+    network:str=None, # inception or lite0, for fd, kd, is and pr
     **kwargs): "Flags for `fit_progressive`"
 
 def _further(*,
@@ -109,7 +113,7 @@ def _further(*,
 # %% ../nbs/82_cli.ipynb #1cda97d6
 @command
 @delegates(_training)
-def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, glyphs, digits, stacked_digits
+def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, critters, glyphs, digits, stacked_digits
     *, path:Path='run', # Folder for all that comes out; an unfinished run with the same settings in it is gone on with
     resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32
     # minutes (the default), paper, official, stylegan; with options, in quotes: 'minutes:total_kimg=90,batch_size={4:16,16:8}'
@@ -346,11 +350,11 @@ def _walking(*,
 @command
 @delegates(_walking)
 def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars-progan, avatars-stylegan
-    *, out:Path='walk.gif', # A .gif, or an .mp4 (pip install 'progrow[video]')
+    *, out:Path='walk.gif', # A .gif or .webp, or an .mp4 (pip install 'progrow[video]')
     fps:float=20., # Frames per second
     scale:int=None, # Screen pixels per pixel; left out: enough for about 256
     **kwargs):
-    """Walk from picture to picture, as a GIF or a video
+    """Walk from picture to picture, as a GIF, a WebP or a video
 
     examples:
       progrow interpolate run --rows 2 --cols 4

@@ -17,7 +17,7 @@ from fastai.data.load import DataLoader
 from fastai.torch_core import default_device
 from progrow.containers import map_npy
 from progrow.files import cache_folder, check_room, fingerprint, made_once, moved
-from progrow.progress import with_progress
+from progrow.progress import one_ahead, with_progress
 from progrow.images import from_uint8
 from progrow.picture_files import check_colour, fit_image
 from progrow.sources import as_labels, ignored_text, open_source
@@ -100,13 +100,18 @@ def batch(self:ImagePyramid,
     device=None, # Where the floats are made
 )->torch.Tensor: # float32 `(n, c, resolution, resolution)` in [-1,1]
     "Pictures as the critic sees them while `resolution` fades in. `ValueError`: no such level, or alpha outside 0..1"
-    if not 0<=alpha<=1: raise ValueError(f"alpha={alpha} is outside 0..1, where 0 is the old resolution and 1 the new")
-    u = torch.from_numpy(self.level(resolution)[np.asarray(indices)]).to(device)
+    return _as_floats(_picked(self, indices, resolution, mirror).to(device), alpha)
+
+def _picked(p, indices, resolution, mirror):
+    u = torch.from_numpy(p.level(resolution)[np.asarray(indices)])
     if mirror is True: mirror = torch.rand(len(u))<0.5
-    if mirror is not False: u = torch.where(torch.as_tensor(mirror, device=u.device).view(-1,1,1,1), u.flip(-1), u)
-    return from_uint8(u) if alpha==1 else _faded(u, float(alpha))
+    return u if mirror is False else torch.where(torch.as_tensor(mirror).view(-1,1,1,1), u.flip(-1), u)
 
 # %% ../nbs/12_data.ipynb #e3c7e788
+def _as_floats(u, alpha):
+    if 0<=alpha<=1: return from_uint8(u) if alpha==1 else _faded(u, float(alpha))
+    raise ValueError(f"alpha={alpha} is outside 0..1, where 0 is the old resolution and 1 the new")
+
 def _faded(u, alpha):
     "uint8 `(n, c, h, w)` -> float in [-1,1], each 2x2 block drawn towards its mean"
     n,c,h,w = u.shape
@@ -172,12 +177,21 @@ class PyramidLoader(DataLoader):
 
     def __iter__(self):
         "One batch after the other: `(images,)` or `(images, labels)`"
-        p = self.pyramid
-        for k in range(self.start, self.start+self.n_batches*self.batch_size, self.batch_size):
-            i,flips = (o[self.share] for o in image_order(k, self.batch_size, len(p), self.seed))
+        starts = range(self.start, self.start+self.n_batches*self.batch_size, self.batch_size)
+        gpu = self.device is not None and torch.device(self.device).type=='cuda'
+        for k,(u,*labels) in one_ahead(self._pinned, starts) if gpu else map(self._read, starts):
             alpha = self.alpha(k) if callable(self.alpha) else self.alpha
-            x = p.batch(i, self.resolution, alpha, flips if self.mirror else False, self.device)
-            yield (x, torch.from_numpy(p.labels[i]).to(self.device)) if self.labels else (x,)
+            u,*labels = (o.to(self.device, non_blocking=gpu) for o in (u, *labels))
+            yield _as_floats(u, alpha),*labels
+
+    def _read(self, k):
+        p = self.pyramid
+        i,flips = (o[self.share] for o in image_order(k, self.batch_size, len(p), self.seed))
+        u = _picked(p, i, self.resolution, flips if self.mirror else False)
+        return k,[u, torch.from_numpy(p.labels[i])] if self.labels else [u]
+
+    def _pinned(self, k): # in the other thread, which has to be told the GPU
+        with torch.cuda.device(self.device): return k,[o.pin_memory() for o in self._read(k)[1]]
 
 # %% ../nbs/12_data.ipynb #d741cdfa
 @patch

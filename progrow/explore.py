@@ -316,13 +316,15 @@ def _pictures(frames):
                          f"at frame {odd[0]}")
     return pictures
 
-def _gif(pictures, n, fps):
-    "The bytes of a GIF that loops"
+def _gif(pictures, n, fps, kind='gif', **how):
+    "The bytes of a GIF, or of a WebP, that loops"
     ends = (np.arange(n+1)*100/fps).round()*10 # in ms, each rounded to hundredths of a second: the errors do not add up
     first,*rest = (Image.fromarray(o[...,0] if o.shape[-1]==1 else o) for o in pictures)
     file = BytesIO()
-    first.save(file, 'gif', save_all=True, append_images=rest, duration=np.diff(ends).astype(int).tolist(), loop=0)
+    first.save(file, kind, save_all=True, append_images=rest, duration=np.diff(ends).astype(int).tolist(), loop=0, **how)
     return file.getvalue()
+
+def _webp(pictures, n, fps): return _gif(pictures, n, fps, 'webp', lossless=True) # smaller, and in all colours
 
 # %% ../nbs/70_explore.ipynb #28740b64
 def _mp4(pictures, n, fps):
@@ -346,23 +348,23 @@ def _even_rgb(o):
     return np.ascontiguousarray(np.pad(o, ((0,h%2), (0,w%2), (0,0)), 'edge').repeat(3//c, 2))
 
 # %% ../nbs/70_explore.ipynb #adf39884
-_kinds = {'.gif':_gif, '.mp4':_mp4}
+_kinds = {'.gif':_gif, '.webp':_webp, '.mp4':_mp4}
 
 def _animation_problem(path, fps):
     "Why no animation can be written, or None"
     if path.suffix.lower() not in _kinds:
-        return f"animations are written as .gif or .mp4, got {path.name!r}: choose one of these"
+        return f"animations are written as .webp, .gif or .mp4, got {path.name!r}: choose one of these"
     if not fps>0: return f"fps must be above 0, got {fps}"
     if fps>50 and path.suffix.lower()=='.gif':
         return f"fps={fps}, but viewers slow down a GIF of more than 50 frames per second: take 50 or less, or .mp4"
 
 def save_animation(
     frames, # (n, c, h, w), uint8 or float in [-1, 1], c 1 or 3; or a list of such pictures
-    path, # A `.gif` or `.mp4` file; its folder is made if needed
+    path, # A `.gif`, `.webp` or `.mp4` file; its folder is made if needed
     fps:float=20, # Frames per second; at most 50 in a GIF
     scale:int|None=None # Screen pixels per pixel, without blending; None: enough for about 256
 )->Path: # The file
-    "Write an animation, whole or not at all: a GIF that loops, or an MP4 (H.264) for every browser"
+    "Write an animation, whole or not at all: a GIF or a WebP that loops, or an MP4 (H.264) for every browser"
     path = Path(path)
     if problem := _animation_problem(path, fps): raise ValueError(problem)
     pictures = _pictures(frames)

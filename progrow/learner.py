@@ -38,6 +38,8 @@ from .processes import processes
 from .progress import how_to_show
 from .sampling import sample_images
 from .schedule import GrowthSchedule
+from .watching import Watcher
+from .switches import Switches, follow_weights
 
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['ProgressiveGAN', 'ProgressiveLearner', 'GrowthCallback']
@@ -81,16 +83,18 @@ class ProgressiveLearner(Learner):
         cbs=None, # More callbacks
         device=None, # Where to train; None: a GPU if there is one
         average_decay:float|None=None, # Share that the average keeps at each batch, in place of the half-life
+        switches:Switches=Switches(), # What may make a GPU faster
         **kwargs # For fastai's `Learner`
     ):
         if problem := loss_problem(loss): raise ValueError(problem)
         device = torch.device(device) if device is not None else default_device()
         self.images,self.schedule,self.mirror,self.seed,self.arguments = images,schedule,mirror,seed,None
+        self.switches = switches
         who = processes()
         self.players = Players(generator, discriminator, loss, agreed_precision(precision, device, who), who)
         self.state,self.skipped,self.skipped_in_a_row,self.asked = schedule.next_batch(0),0,0,None
         cbs = [c() if isinstance(c, type) else c for c in L(cbs)]
-        self.extra_callbacks = [type(c).__name__ for c in cbs]
+        self.extra_callbacks = [type(c).__name__ for c in cbs if not isinstance(c, Watcher)] # those only look
         ours = _callbacks(self.processes, GrowthCallback(reset_optimizer), WeightAverage(average_kimg, average_decay))
         first = images.dataloaders(schedule.start_resolution, self.state.batch_size, n_batches=1, device=device)
         super().__init__(first, ProgressiveGAN(generator, discriminator).to(device), loss_func=noop,
@@ -122,7 +126,7 @@ class ProgressiveLearner(Learner):
         s,(G,D) = self.state,(type(o).__name__ for o in (self.model.generator, self.model.discriminator))
         return (f"A run of {G} against {D} on {len(self.images):,} images, {self.dls.device}, {self.precision.name}: "
                 f"{self.images_seen:,} of {self.schedule.total_images:,} images seen, {s.resolution}x{s.resolution} {s.phase}")
-    def _split(self, b): self.xb,self.yb = b[:1],(b[1:] or (None,)) # images and their labels
+    def _split(self, b): self.xb,self.yb = (self.switches.laid(b[0]),),(b[1:] or (None,)) # images and their labels
     def _do_epoch_validate(self, *args, **kwargs): pass # there is nothing to validate on
 
 # %% ../nbs/42_learner.ipynb #d526c433
@@ -248,7 +252,8 @@ def fit(self:ProgressiveLearner,
         raise ValueError(f"n_ticks must be 1 or more, or None for all {left} that are left; got {n_ticks}")
     saves = any(isinstance(c, Checkpoints) for c in [*self.cbs, *L(cbs)])
     heard = stop_signals(self.processes.many) if saves else nullcontext()
-    with _shown(self, show) as bar, heard as self.asked:
+    if not self.opt: self.create_opt()
+    with _shown(self, show) as bar, heard as self.asked, self.switches.on(self.model, self.opt.opt):
         Learner.fit(self, min(n_ticks or left, left), cbs=[*L(cbs), *bar])
 
 def how_shown(learn, show):
@@ -384,6 +389,7 @@ def _restore(saved, learn):
     fused = learn.dls.device.type in ('cpu','cuda') # it may be another device
     for g in saved['optimizer']['param_groups']: g['fused'] = fused
     learn.opt.load_state_dict(saved['optimizer'])
+    follow_weights(learn.opt.opt)
     learn.gan_loss.load_state_dict(saved['loss'])
     if saved['settings']['precision']==learn.precision.name: learn.precision.load_state_dict(saved['precision'])
     for c in learn.cbs:

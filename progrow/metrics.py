@@ -168,7 +168,7 @@ def save(self:Evaluation,
     return write_json(path, dict(settings=self.settings, values=self.values, floors=self.floors, versions=versions))
 
 # %% ../nbs/55_metrics.ipynb #e2c64d2c
-def _problem(metrics, network):
+def metrics_problem(metrics, network):
     "What is wrong with the metrics asked for, or None"
     if odd := [m for m in metrics if m not in evaluators]:
         return f"there is no metric {odd[0]!r}: take some of {', '.join(evaluators)}"
@@ -190,7 +190,7 @@ def evaluate(
 )->Evaluation: # A table with the floor beside every number
     "Judge a generator. `ValueError` for unknown metrics, images of another size, or a metric without its network"
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    if problem := _problem(metrics, network): raise ValueError(problem)
+    if problem := metrics_problem(metrics, network): raise ValueError(problem)
     network = feature_network(network) if isinstance(network, str) else network
     G,resolution,name = _generator(generator)
     images = _reals(generator, images, resolution)

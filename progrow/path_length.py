@@ -15,6 +15,7 @@ from torch import nn, Tensor
 from torchvision.models import VGG16_Weights
 from .features import weights_file
 from .sampling import eval_mode, styled
+from .switches import Switches
 
 # %% ../nbs/54_path_length.ipynb #2769721b
 def _arc_problem(a, b):
@@ -94,29 +95,13 @@ def _like(module, default=torch.zeros(())):
     if not isinstance(module, nn.Module): return default
     return next((o for o in (*module.parameters(), *module.buffers()) if o.is_floating_point()), default)
 
-def _shortcuts():
-    "What shortens float32 on NVIDIA GPUs: place, name, and the value that turns it off"
-    cuda,cudnn = torch.backends.cuda.matmul,torch.backends.cudnn
-    try: return [(o,'fp32_precision','ieee') for o in (cuda, cudnn.conv, cudnn.rnn)]
-    except AttributeError: return [(o,'allow_tf32',False) for o in (cuda, cudnn)] # before torch 2.9
-
-@contextmanager
-def _full_precision():
-    "Full float32 everywhere, everything put back afterwards"
-    before = [(o, name, getattr(o, name)) for o,name,_ in _shortcuts()]
-    try:
-        for o in _shortcuts(): setattr(*o)
-        yield
-    finally:
-        for o in before: setattr(*o)
-
 @contextmanager
 def _steadily(generator, device):
     "The generator as for sampling, in full precision; random numbers and all else put back afterwards"
     kind = device.type if torch.amp.is_autocast_available(device.type) else 'cpu'
     mode = eval_mode(generator) if isinstance(generator, nn.Module) else nullcontext()
     same_random_numbers = torch.random.fork_rng([device] if device.type=='cuda' else [])
-    with mode, _full_precision(), same_random_numbers, torch.autocast(kind, enabled=False): yield
+    with mode, Switches(tf32=False).on(), same_random_numbers, torch.autocast(kind, enabled=False): yield
 
 # %% ../nbs/54_path_length.ipynb #18520e5b
 def _problem(generator, space, sampling, n, epsilon, labels, like):

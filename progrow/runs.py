@@ -27,6 +27,7 @@ from .images import show_images
 from .learner import ProgressiveLearner, how_shown, versions
 from .schedule import GrowthSchedule
 from .sources import open_source
+from .watching import watchers
 
 # %% ../nbs/43_runs.ipynb #77b85b09
 def _folder_problem(path, images, resume):
@@ -62,7 +63,8 @@ def fit_in(self:ProgressiveLearner,
     tracker_name:str|None=None, # `'tensorboard'` or `'wandb'`
     show:str|None=None, # `'bar'`, `'lines'` or `'nothing'`; None: see `how_to_show`
     changed:tuple=(), # What may differ from the checkpoint, see `learn.resume`
-    yes:bool=True # Start it however long it takes; False: refuse a new run of more than two days
+    yes:bool=True, # Start it however long it takes; False: refuse a new run of more than two days
+    watch:dict|None=None # How to watch it, see `watchers`; None: as before
 ): # This learner, trained
     "`fit`, with a folder that can be gone on with"
     ask = self.processes.from_first
@@ -70,11 +72,13 @@ def fit_in(self:ProgressiveLearner,
     with _kept_apart(self, folder, path is None) as keep:
         going_on,writes = ask(lambda: bool(checkpoints(folder/'checkpoints'))),path is not None and self.processes.first
         if going_on: _go_on(self, folder, changed)
-        watchers = _watchers(self, folder, minutes, path is not None, tracker_name, keep)
+        cbs = _callbacks(self, folder, minutes, path is not None, tracker_name, keep)
         _fits(self)
         ask(lambda: _say_how_long(self, show, yes or going_on))
-        if writes and self.ticks_left(): save_settings(self, folder)
-        _fit_and_save(self, folder, watchers, show, writes)
+        if writes and self.ticks_left():
+            save_settings(self, folder)
+            cbs += watchers(folder, **(watch or {}))
+        _fit_and_save(self, folder, cbs, show, writes)
     return self
 
 # %% ../nbs/43_runs.ipynb #e373f5e7
@@ -83,7 +87,7 @@ def _go_on(learn, folder, changed=()):
     if learn.processes.first:
         print(f"Going on with {folder}: {learn.images_seen:,} of {learn.schedule.total_images:,} images are done.")
 
-def _watchers(learn, folder, minutes, write, tracker_name, keep=noop):
+def _callbacks(learn, folder, minutes, write, tracker_name, keep=noop):
     "Callbacks for a run in a folder"
     cbs = [Checkpoints(folder/'checkpoints', minutes, at_end=write, before_save=keep)]
     if learn.processes.first:
@@ -102,10 +106,10 @@ def _kept_apart(learn, folder, unnamed):
         for o in (folder, folder.parent) if unnamed else ():
             if o.is_dir() and not any(o.iterdir()): o.rmdir()
 
-def _fit_and_save(learn, folder, watchers, show, writes):
+def _fit_and_save(learn, folder, cbs, show, writes):
     "Train, and write the results, also where only the last checkpoint failed: with an older one the same call goes on"
     failed,before = [],learn.images_seen
-    try: learn.fit(cbs=watchers, show=show)
+    try: learn.fit(cbs=cbs, show=show)
     except OSError as e: failed.append(e)
     good = not failed or not learn.ticks_left() and checkpoints(folder/'checkpoints')
     if writes and good and (learn.images_seen>before or not all((folder/o).exists() for o in _results(learn))):
@@ -253,7 +257,8 @@ def _checkpoint_facts(run):
 def _run_facts(path):
     kept = [o.name for o in checkpoints(path/'checkpoints')]
     run = open_run(path) if kept else None
-    files = [o for o in sorted(path.rglob('*')) if o.is_file() and o.parent.name!='checkpoints' and o.name[0]!='.'] # no locks
+    many = ('checkpoints','sheets') # folders; and names with a dot are locks
+    files = [o for o in sorted(path.rglob('*')) if o.is_file() and o.parent.name not in many and o.name[0]!='.']
     return dict(kind='run', finished=(path/'generator.pt').exists() and (run is None or run.finished), checkpoints=kept,
                 files_and_bytes=Counter({o.relative_to(path).as_posix():o.stat().st_size for o in files}),
                 newest_checkpoint=_checkpoint_facts(run) if run else None)

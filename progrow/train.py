@@ -31,6 +31,8 @@ from .progress import how_to_show
 from .runs import check_folder
 from .sampling import sample_images
 from .schedule import GrowthSchedule
+from .watching import watch_problem
+from .switches import Switches
 
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['progressive_learner', 'fit_progressive']
@@ -200,6 +202,7 @@ def progressive_learner(
     generator=None, # Another network than ProGAN's: a module, or a class that takes what `Generator` takes
     discriminator=None, # Likewise, with what `Discriminator` takes
     cbs=None, # More callbacks
+    switches:Switches=Switches(), # TF32, cuDNN's choice of algorithms, channels last: what may make a GPU faster
     **kwargs # For `image_pyramid`: `image_channels`, `labels`, `on_error`, `background`, ...
 )->ProgressiveLearner: # Call `fit()` on it
     "Make a run from names and numbers. Raises `ValueError` before any work for arguments that do not fit together"
@@ -215,7 +218,7 @@ def progressive_learner(
     G,D = build_networks(images, s, seed, conditional, generator, discriminator)
     check_images(images, schedule, who.world, G, D)
     learn = ProgressiveLearner(images, G, D, schedule, s['loss'], s['mirror'], seed, s['average_kimg'],
-                               s['reset_optimizer'], precision, cbs, device, s['average_decay'])
+                               s['reset_optimizer'], precision, cbs, device, s['average_decay'], switches)
     learn.arguments = _plain_arguments(source, kwargs)
     return learn
 
@@ -259,10 +262,15 @@ def fit_progressive(
     tracker:str|None=None, # Also report to `'tensorboard'` or `'wandb'`, where installed
     show:str|None=None, # `'bar'`, `'lines'` (one per tick) or `'nothing'`; None: see `how_to_show`
     yes:bool=True, # Start it however long it takes; False: refuse a new run of more than two days
+    keep_every:float|None=None, # Keep a generator for good every so many thousand images; None: as before, as for the next two
+    metrics=None, # Judge it on the way, as in `'swd,fd'`, see `evaluate`, and keep the best by the first one
+    network:str|None=None, # `'inception'` or `'lite0'`, for metrics that need it
     **kwargs
 )->ProgressiveLearner: # Trained: `learn.sample(16)`, `learn.export(path)`
     "Train a generator on pictures of your own, from 4x4 up, in one call; killed, call it again"
     how_to_show(show) # complains about other words
+    watch = dict(keep_every=keep_every, metrics=metrics, network=network)
+    if problem := watch_problem(path, **watch): raise ValueError(problem)
     if path is not None: check_folder(path, images, resume)
     learn = progressive_learner(images, resolution, **kwargs)
-    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show, yes=yes)
+    return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show, yes=yes, watch=watch)

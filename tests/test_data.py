@@ -570,3 +570,23 @@ def test_a_file_that_fails_once_and_is_read_later_is_no_skipped_one(tmp_path):
             return np.full((8,8,3), 10*i, np.uint8)
     p = image_pyramid(Once(), on_error='skip', labels=[0,1,0,1,0], cache=False)
     assert len(p)==len(p.labels)==p.report['read']
+
+# --- on the way to a GPU
+
+def test_on_its_way_to_a_gpu_the_next_batch_is_read_meanwhile_and_nothing_waits(monkeypatch):
+    from contextlib import nullcontext
+    from threading import get_ident
+    p,went,pinned = ImagePyramid(pyramid_levels(noise(32)), labels=np.arange(32)%3),[],[]
+    def batches(device): return D.PyramidLoader(p, 16, 8, 4, mirror=True, alpha=lambda k: k/32, labels=True, device=device)
+    here = [*batches('cpu')]
+    def pin(t): pinned.append((get_ident(), t.dtype)); return t
+    def to(t, device, non_blocking=False): went.append((device, non_blocking)); return t
+    monkeypatch.setattr(torch.cuda, 'device', lambda device: nullcontext())
+    monkeypatch.setattr(torch.Tensor, 'pin_memory', pin)
+    monkeypatch.setattr(torch.Tensor, 'to', to)
+    it = iter(batches('cuda'))
+    first = next(it)
+    there = [first, *it]
+    assert len(there)==len(here)==4 and all(torch.equal(a, b) for x,y in zip(here, there) for a,b in zip(x, y))
+    assert {t for t,_ in pinned}.isdisjoint([get_ident()]) and {d for _,d in pinned}=={torch.uint8, torch.int64} # bytes travel, not floats
+    assert {(str(d), wait) for d,wait in went}=={('cuda', True)} and len(went)==len(pinned)==8

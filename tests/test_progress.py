@@ -2,7 +2,7 @@
 import os, re, struct, subprocess, sys
 import pytest
 from progrow import progress
-from progrow.progress import Progress, clock, fit_line, how_to_show, with_progress
+from progrow.progress import Progress, clock, fit_line, how_to_show, one_ahead, with_progress
 
 def in_terminal(code, columns):
     "What a program writes to its error stream where that is a terminal, and what to its output"
@@ -97,3 +97,27 @@ def test_progress_from_1000_pictures_on():
     for bar in (with_progress(steps, 1000), with_progress(steps, 1, progress=True)): assert bar is not steps and list(bar)==[0,1,2]
     from progrow import files
     assert files.with_progress is with_progress # where it was
+
+# --- the next one, meanwhile
+
+def test_one_is_made_ahead_in_another_thread_and_no_more():
+    from threading import Event, get_ident
+    begun,second,threads = [],Event(),set()
+    def make(i):
+        begun.append(i); threads.add(get_ident())
+        if i==1: second.set()
+        return i*i
+    made = one_ahead(make, range(5))
+    assert next(made)==0 and second.wait(5) and begun==[0,1]
+    assert [*made]==[1,4,9,16] and begun==[*range(5)] and get_ident() not in threads
+
+def test_an_error_comes_when_it_is_its_turn_and_whoever_leaves_early_leaves_no_thread():
+    import threading
+    def make(i):
+        if i==2: raise OSError('gone')
+        return i
+    made,before = one_ahead(make, range(5)),threading.active_count()
+    assert [next(made), next(made)]==[0,1]
+    with pytest.raises(OSError, match='gone'): next(made)
+    made = one_ahead(make, range(5)); next(made); made.close()
+    assert threading.active_count()==before

@@ -363,7 +363,7 @@ def test_a_finished_run_called_again_trains_nothing(once, tmp_path, capsys):
 
 def test_the_folder_of_a_run(tmp_path):
     run(tmp_path)
-    assert sorted(o.name for o in tmp_path.iterdir())==['checkpoints','generator.pt','log.jsonl','losses.png','samples.png','settings.json','strip.png']
+    assert sorted(o.name for o in tmp_path.iterdir())==['checkpoints','generator.pt','log.jsonl','losses.png','samples.png','settings.json','sheets','strip.png']
     assert [o.name for o in checkpoints(tmp_path/'checkpoints')]==['checkpoint-000000088.pt']
     log,told = read_log(tmp_path),json.loads((tmp_path/'settings.json').read_text())
     assert list(1000*log.kimg)==list(range(4, 89, 4)) and set(log.resolution)=={4,8} and log.critic_loss.notna().all()

@@ -6,7 +6,7 @@ import numpy as np, pytest
 from helpers import noise, picture
 from progrow import data as D, files, sets as S
 from progrow.data import image_pyramid
-from progrow.sets import avatars, digits, glyphs, stacked_digits
+from progrow.sets import avatars, critters, digits, glyphs, stacked_digits
 
 pytestmark = pytest.mark.usefixtures('cache')
 
@@ -86,12 +86,19 @@ def test_sets_are_found_in_data():
     with pytest.raises(AttributeError, match="module 'progrow.data' has no attribute 'faces'"): D.faces
     with pytest.raises(ImportError): from progrow.data import faces
 
+def test_critters_are_all_the_same_again_and_say_what_they_show(cache):
+    a,b = critters(12, 32),critters(5, 32)
+    assert (a.level(32)[:5]==b.level(32)).all() and a.attributes['eyes'][:5]==b.attributes['eyes']
+    assert set(a.attributes['eyes'])<=set(S.critter_options['eyesVariant']) # no one-eyed ones
+    assert [S.critter_colours[i] for i in a.labels]==a.attributes['body_color'] and 'CC0' in a.licence
+    assert (critters(5, 32, seed=1).level(32)!=b.level(32)).any()
+
 def test_a_set_of_ones_own(monkeypatch):
     monkeypatch.setitem(S.builtin_sets, 'mine', lambda resolution=8, n=3: stacked_digits(n, resolution=resolution))
     assert len(image_pyramid('mine', n=5))==5 and image_pyramid('mine', 4).resolution==4
     with pytest.raises(FileNotFoundError, match='stacked_digits, mine'): image_pyramid('yours')
 
-@pytest.mark.parametrize('make', [avatars, glyphs, stacked_digits])
+@pytest.mark.parametrize('make', [avatars, critters, glyphs, stacked_digits])
 @pytest.mark.parametrize('kw,says', [(dict(n=0), "n=0, expected a whole number from 1"), (dict(n=1.5), 'n=1.5'), (dict(n='9'), "n='9'"), (dict(n=True), 'n=True'), (dict(n=10**9), 'from 1 to 10000000'),
                                      (dict(seed=-1), 'seed=-1, expected a whole number from 0'), (dict(seed=2**70), 'seed=1180'), (dict(seed='x'), "seed='x'"), (dict(seed=None), 'seed=None')])
 def test_odd_numbers_are_refused(make, kw, says, cache):

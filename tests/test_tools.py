@@ -1,16 +1,26 @@
 "What scripts write: one form, whole files, work that is not repeated."
-import ast, json, os
+import ast, importlib, json, os, statistics, threading
 import pytest
-from helpers import root
+from helpers import noise as bytes_of, root
+from progrow.data import ImagePyramid, pyramid_levels
 
 tools = root/'tools'
 writers = ('bench','bench_swd','demo','demo_seeds','gpu_check','pair','style_configs')
 
 @pytest.fixture
-def results(monkeypatch):
+def tool(monkeypatch):
+    "A script of these folders, by its name"
     monkeypatch.syspath_prepend(tools)
-    import results
-    return results
+    monkeypatch.syspath_prepend(tools/'experiments')
+    return importlib.import_module
+
+@pytest.fixture
+def results(tool): return tool('results')
+
+def kept_in(path): return json.loads((root/'nbs'/'assets'/path).read_text(encoding='utf-8'))
+def prose(page):
+    "All that a page says"
+    return '\n'.join(''.join(c['source']) for c in json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type']=='markdown')
 
 def test_a_file_says_how_it_came_about(results, tmp_path):
     made = results.write(tmp_path/'deep'/'a.json', dict(seeds=(0,1)), ['numpy'], on=dict(load=.5), rows={1: .25})
@@ -39,7 +49,150 @@ def test_scripts_write_by_it(name):
     assert 'results.write(' in text and 'write_text(' not in text and 'importlib.metadata' not in text
     assert ast.get_docstring(ast.parse(text)).count('usage: ')==1
 
-@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','style/configs.json','speed/growing.json'))
+@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','style/configs.json','speed/growing.json','speed/bench.json','search/trials.json'))
 def test_what_is_kept_says_its_settings_and_versions(path):
-    made = json.loads((root/'nbs'/'assets'/path).read_text(encoding='utf-8'))
+    made = kept_in(path)
     assert made['settings'] and made['versions']['torch'] and len(made)>2
+
+# --- rows of experiments
+
+def test_rows_are_made_once_in_order_and_one_at_a_time_if_asked(tool, results, tmp_path, capsys):
+    make_rows,made,path = tool('trials').make_rows,[],tmp_path/'rows.json'
+    wanted = [dict(arm='a', at={4:(1,2)}), dict(arm='b', at={4:(1,2)}), dict(arm='c', at={4:(1,2)})]
+    def make(asked):
+        assert set(results.read(path)['rows'][-1]['asked'])=={'arm','at'} if made else not path.exists() # the last one is in the file already
+        made.append(asked['arm'])
+        return dict(images=len(made))
+    def rows(**kwargs): return make_rows(path, dict(n=3), wanted, make, **kwargs)
+    assert not rows(once=True) and made==['a'] and not rows(once=True) and made==['a','b'] # rows are missing
+    assert rows() and made==['a','b','c'] and rows(once=True) and rows() and len(made)==3
+    kept = results.read(path)
+    assert [(o['asked']['arm'], o['images']) for o in kept['rows']]==[('a',1), ('b',2), ('c',3)] and kept['settings']==dict(n=3)
+    with pytest.raises(SystemExit, match='other settings'): make_rows(path, dict(n=4), wanted, make)
+    assert results.read(path)==kept and len(made)==3
+
+def test_a_row_that_fails_leaves_those_before_it(tool, results, tmp_path):
+    def make(asked): return dict(share=1/asked['left'])
+    with pytest.raises(ZeroDivisionError): tool('trials').make_rows(tmp_path/'rows.json', {}, [dict(left=2), dict(left=0)], make)
+    assert [o['share'] for o in results.read(tmp_path/'rows.json')['rows']]==[.5]
+
+def test_the_search_would_make_no_kept_row_again(tool, results):
+    search,made = tool('search'),kept_in('search/trials.json')
+    there = [o['asked'] for o in made['rows']]
+    assert len({json.dumps(o, sort_keys=True) for o in there})==len(there)>=24
+    begun = {o['name'] for o in there}
+    known = [results.plain(search.asked(t, seed)) for t in search.trials if t['name'] in begun for seed in t.get('seeds', (0,))]
+    assert len(known)>=20 and all(o in there for o in known)
+    assert made['settings']['start']==results.plain(search.told(search.start))
+    assert made['settings']['budget']==search.flops(search.learner(ImagePyramid(pyramid_levels(bytes_of(8))), {}))
+
+def test_the_next_row_is_said_in_the_same_way_by_all_experiments():
+    for name in ('growing','search','time_to_quality'):
+        text = (tools/'experiments'/f'{name}.py').read_text(encoding='utf-8')
+        said = ' '.join(ast.get_docstring(ast.parse(text)).split())
+        assert '--next makes one run and ends (3: some are left)' in said and 'make_rows(' in text, name
+
+# --- the step beside its peers
+
+def test_a_loop_of_someone_else_goes_a_step_at_a_time(tool):
+    peers,done,inside = tool('peers'),[],[]
+    class Peer:
+        def train(self, draw):
+            try:
+                while True:
+                    batch = draw(4, 2)
+                    done.append((batch, bool(inside)))
+                    if batch=='bad': raise ValueError('no such batch')
+            except peers.Enough: done.append('closed')
+    class Around:
+        def __enter__(self): inside.append(1)
+        def __exit__(self, *args): inside.clear()
+    turns = peers.Turns(Peer(), 'a')
+    assert done==[]
+    turns.step()
+    turns.step(Around())
+    turns.step()
+    assert done==[('a', False), ('a', True), ('a', False)] and not inside
+    turns.real = 'bad'
+    with pytest.raises(ValueError, match='no such batch'): turns.step()
+    other = peers.Turns(Peer(), 'a')
+    other.close()
+    for _ in range(100):
+        if done[-1]=='closed': break
+        threading.Event().wait(.05)
+    assert done[-1]=='closed'
+
+def test_rounds_are_in_turns_and_ratios_are_of_one_round(tool):
+    bench,order = tool('bench'),[]
+    times = bench.rounds({k: lambda k=k: order.append(k) for k in 'ab'}, 0, least=2)
+    assert order==[*'ab', *'ab', *'ba'] and {k: len(v) for k,v in times.items()}==dict(a=2, b=2)
+    assert bench.ratio(dict(progrow=[1., 2., 4.], slow=[9., 9., 9.], fast=[2., 4., 12.]), 'progrow', ['slow','fast'])==2
+
+def test_a_row_of_the_benchmark_counts_what_the_step_does(tool):
+    from progrow.cost import step_cost
+    from progrow.losses import WGANGP
+    from progrow.networks import Discriminator, Generator
+    bench = tool('bench')
+    row = bench.cell('reduced', 4, 'stable', 4, 0, with_peers=False)
+    nets = Generator(4, latent_dim=128, fmap_base=1024, fmap_max=128),Discriminator(4, fmap_base=1024, fmap_max=128)
+    assert row['gflop_per_image']['progrow']==pytest.approx(step_cost(*nets, WGANGP(), 4, 4).flops/4e9, abs=1e-3)
+    assert set(row['ms_per_image'])=={'progrow','plain'} and 'ratio' not in row and row['rounds']==3
+
+def test_a_profile_names_the_dearest_operations(tool):
+    row = tool('bench').profiled('step', 'reduced', 4, 4)
+    for side in ('progrow','plain'):
+        assert row[side]['operations']>500 and 'convolution_backward' in row[side]['shares'] and .5<sum(row[side]['shares'].values())<=1
+
+def test_quick_says_how_far_it_is_from_what_was_committed(tool, capsys):
+    bench = tool('bench')
+    def row(r, ratio): return dict(network='ProGAN', widths='reduced', resolution=r, phase='stable', ratio=dict(progrow=ratio))
+    bench.compare(dict(step=[row(4, 1.), row(8, 2.)], style=[]), dict(step=[row(4, 1.1), row(8, 1.)], style=[]))
+    out = capsys.readouterr().out
+    assert 'ProGAN reduced 4 stable ratio +10%' in out and '1 of 2 within 15%' in out
+
+def test_the_page_on_speed_says_what_the_file_says():
+    made,text = kept_in('speed/bench.json'),prose('90_speed')
+    steps = {(o['widths'], o['resolution'], o['phase']): o for o in made['step']}
+    def faster(o, side): return min(v for k,v in o['ms_per_image'].items() if k not in ('progrow','plain'))/o['ms_per_image'][side]
+    def span(side, *widths):
+        found = [faster(o, side) for o in made['step'] if o['widths'] in widths]
+        return f'{min(found):.2f}',f'{max(found):.2f}'
+    said = ['is from {} to {} times as fast as the fastest peer, and with'.format(*span('progrow', 'reduced')),
+            'official widths from {} to {} times; the plain step from {} to {} times'.format(*span('progrow', 'official'), *span('plain', 'reduced', 'official'))]
+    for w,words in (('reduced','{:.2f} times the plain step with widths 1024/128'), ('official','{:.2f} times with official ones')):
+        ms = steps[w, 4, 'stable']['ms_per_image']
+        said.append(words.format(ms['plain']/ms['progrow']))
+    wall,rates = max(o['machine']['3x3 convolution'] for o in made['step']),{k: o['gflop_per_second'] for k,o in steps.items()}
+    said.append('{:.0%} of it at 4x4, {:.0%} at 16x16 and {:.0%} at 128x128'.format(*(rates['reduced', r, 'stable']['progrow']/wall for r in (4,16,128))))
+    said.append('{progrow:.0f} GFLOP per second for the whole step in place of {plain:.0f}'.format(**rates['official', 16, 'stable']))
+    profile = {(o['what'], o['widths'], o['resolution'], o['batch']): o for o in made['profile']}
+    def share(key, side, *names): return sum(profile[key][side]['shares'].get(k, 0) for k in names)
+    convolutions,kernels = ('mkldnn_convolution','convolution_backward','_convolution'),('mm','copy_','flip')
+    wide,single,large,small = ('step','official',16,4),('sampling','official',32,1),('step','reduced',128,4),('step','reduced',4,16)
+    said += [f"that is {share(wide, 'progrow', *kernels):.0%} of the time", f"take {share(wide, 'progrow', *convolutions):.0%} of it",
+             f"{share(single, 'progrow', *kernels):.0%} of the time goes into making kernels",
+             f"spends {share(single, 'plain', *kernels):.0%} there, and {share(single, 'plain', 'mul'):.0%} on scaling",
+             f"{share(small, 'plain', 'var'):.0%} of its time", f"{profile[small]['progrow']['operations']} calls",
+             f"about {rates['reduced', 128, 'stable']['progrow']/share(large, 'progrow', *convolutions):.0f} GFLOP"]
+    loop = {o['resolution']: o['callbacks'] for o in made['loop']}
+    said.append(f'{loop[4]:.0%} of a step at 4x4, {loop[8]:.0%} at 8x8 and about {loop[16]:.0%} from')
+    for o in said: assert o in text, o
+
+# --- growing against not growing
+
+def test_growing_would_be_run_with_the_settings_of_the_kept_rows(tool, results):
+    growing,made = tool('growing'),kept_in('speed/growing.json')
+    assert results.plain(growing.told(made['settings']['n']))==made['settings']
+    assert [o['asked'] for o in made['rows']]==[dict(arm=a, seed=s) for s in growing.seeds for a in growing.arms]
+
+def test_the_page_on_growing_says_what_the_file_says():
+    rows,text = kept_in('speed/growing.json')['rows'],prose('92_growing')
+    def mean(arm, of): return statistics.mean(of(o) for o in rows if o['asked']['arm']==arm)
+    images,seconds = ([mean(arm, lambda o: o[k]) for arm in ('growing','fixed')] for k in ('images','cpu_seconds'))
+    end = mean('fixed', lambda o: o['curve'][-1]['SWD mean'])
+    def reached(curve): # by SWD, for good
+        a,b = next((a,b) for a,b in zip(curve[-2::-1], curve[::-1]) if a['SWD mean']>end)
+        return a['cpu_seconds']+(b['cpu_seconds']-a['cpu_seconds'])*(a['SWD mean']-end)/(a['SWD mean']-b['SWD mean'])
+    sooner = mean('growing', lambda o: seconds[1]/reached(o['curve']))
+    for said in (f'1/{images[0]/images[1]:.2f} of', f'{sooner:.2f} times as fast', f'took {seconds[0]:.0f} CPU seconds', f'a fixed one {seconds[1]:.0f},',
+                 f"{sum(o['cpu_seconds'] for o in rows)/60:.0f} minutes of one core"): assert said in text, said

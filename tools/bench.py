@@ -3,10 +3,10 @@
 usage: bench.py [--quick] [--no-peers] [OUT.json]
 
 A step is the critic's with its penalty, the generator's, both of Adam, and the running average. One thread, CPU seconds of this process,
-all sides in turns on the same images, the least of the rounds. Then the same for StyleGAN, the whole training loop, and sampling.
-Writes OUT.json (nbs/assets/speed/bench.json), for a page on speed; a script that was stopped goes on (runs/bench), as
-long as neither it nor the package has changed. --quick takes a few of the steps, at most five minutes, and says how far its ratios are
-from the committed ones. The peers (see peers.py) are installed into runs/peers; --no-peers leaves them out.
+all sides in turns on the same images, the least of the rounds. Then the same for StyleGAN, the whole training loop, sampling, and which
+operations ours takes. Writes OUT.json (nbs/assets/speed/bench.json), which nbs/90_speed.ipynb draws; a script that was stopped goes on
+(runs/bench), as long as neither it nor the package has changed. --quick takes a few of the steps, at most five minutes, and says how far
+its ratios are from the committed ones. The peers (see peers.py) are installed into runs/peers; --no-peers leaves them out.
 """
 import ctypes, hashlib, os, shutil, sys, time
 if __name__=='__main__': os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
@@ -142,7 +142,7 @@ def cell(width, r, phase, n, seconds, with_peers=True, styled=False):
     real = torch.randn(n, 3, r, r).clamp(-1, 1)
     taking = sides(real, phase=='fading', width, with_peers, styled)
     rates = machine_rates()
-    times = rounds({**{k:s.step for k,s in taking.items()}, **{k:f for k,(f,_) in rates.items()}}, seconds)
+    times = rounds({**{k:s.step for k,s in taking.items()}, **{k:f for k,(f,_) in rates.items()}}, seconds, least=9 if seconds>5 else 3)
     gflop = {k: counted(s)/1e9/n for k,s in taking.items()}
     memory = {k: added_memory(s.step) for k,s in taking.items()}
     for s in taking.values(): getattr(s, 'close', lambda: None)()
@@ -248,6 +248,24 @@ def sampling(width, r, n, seconds, with_peers):
     print('sampling', row, flush=True)
     return row
 
+# ---- by what operations
+
+def profiled(what, width, r, n):
+    "Which operations a step (or drawing n images) of ours takes, how many, and the share of the time in each of the dearest"
+    torch.manual_seed(0)
+    taking,z,row = sides(torch.randn(n, 3, r, r).clamp(-1, 1), False, width, False),torch.randn(n, widths[width]['latent_dim']),{}
+    for k,s in taking.items():
+        f = s.step if what=='step' else lambda: s.sample(z)
+        f()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as p:
+            for _ in range(3): f()
+        ops = sorted((o for o in p.key_averages() if o.key.startswith('aten::')), key=lambda o: -o.self_cpu_time_total)
+        total = sum(o.self_cpu_time_total for o in ops)
+        row[k] = dict(operations=sum(o.count for o in ops)//3,
+                      shares={o.key[6:]: round(o.self_cpu_time_total/total, 3) for o in ops[:8]})
+    print('profile', what, width, r, n, row, flush=True)
+    return dict(what=what, widths=width, resolution=r, batch=n, **row)
+
 # ---- all of it
 
 def jobs(quick):
@@ -265,6 +283,10 @@ def jobs(quick):
     for r in (4,16) if quick else (4,8,16,32,64): res[f'loop {r}'] = loop,(r, batches['reduced'][r])
     for w,r,n in [('reduced',32,1), ('reduced',32,64)] if quick else [(w,r,n) for w in widths for r in (32,128) for n in (1,64)]+[('official',1024,1)]:
         res[f'sampling {w} {r} {n}'] = sampling,(w, r, n)
+    if not quick:
+        found = [*(('step', w, r, batches[w][r]) for w,r in [('reduced',4), ('reduced',128), ('official',4), ('official',16)]),
+                 ('sampling', 'official', 32, 1), ('sampling', 'official', 32, 64)]
+        res.update({f'profile {" ".join(map(str, args))}': (profiled, args) for args in found})
     if not quick and quiet_cores()>=1.9: res.update({f'threads {r}': (on_the_wall, (r, batches['reduced'][r])) for r in (4,16,64)})
     return res
 
@@ -277,6 +299,7 @@ def measure(name, f, args, quick, with_peers):
     "Do one of `jobs`"
     if f is cell: return cell(*args, 2 if quick else 12, with_peers, styled=name.startswith('style'))
     if f is loop: return loop(*args, 30 if quick else max(20, 200//args[0]))
+    if f is profiled: return f(*args)
     return f(*args, .5 if quick else 2, with_peers)
 
 def main(out, quick, with_peers):

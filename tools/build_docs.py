@@ -1,6 +1,6 @@
 """Build the reading site in _docs/ without Quarto, and check it. nbdev processes the notebooks as it does for Quarto, smalldocs
 lays out the pages, and everything a page loads is local. Exits 1 on a warning, a dead link or anchor, or anything from another host."""
-import json, re, shutil, sys, tempfile
+import ast, json, re, shutil, sys, tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -36,6 +36,26 @@ def source_once(cells):
             res.append(c)
     return res
 
+def only_imports(code):
+    "Whether a cell brings in names and does nothing else"
+    try: body = ast.parse(code).body
+    except SyntaxError: return False # a magic
+    return bool(body) and all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in body)
+
+def fold(cells):
+    "Name what nbdev shows as source, and fold imports: they are there to be copied, not to be read"
+    for c in cells:
+        if c['cell_type']!='code': continue
+        s = ''.join(c['source']).replace('code-summary: "Exported source"', 'code-summary: Source')
+        if only_imports(s):
+            s = '#| code-fold: true\n#| code-summary: Imports\n' + re.sub(r'(?m)^#\| code-(?:fold|summary):.*\n', '', s)
+        c['source'] = s
+
+def page_options(cells):
+    "What a page of so many headings needs: its contents show the names of the section being read only, and so fit the window"
+    heads = sum(len(re.findall(r'(?m)^##{1,2} |^show_doc\(', ''.join(c['source']))) for c in cells)
+    return {'toc-expand': 1} if heads>24 else {}
+
 def stage(src, cfg):
     "Give the processed notebooks in `src` the names of their pages, make links follow, and put a link to Colab on top"
     colab = cfg.git_url.replace('https://github.com', 'https://colab.research.google.com/github') + f'/blob/{cfg.branch}/{cfg.nbs_path.name}'
@@ -47,6 +67,8 @@ def stage(src, cfg):
         names[p.name] = front.get('output-file', p.name).replace('.html', '.ipynb')
         front = {k:v for k,v in front.items() if k not in ours}
         nb['cells'] = source_once(nb['cells'])
+        fold(nb['cells'])
+        front.update(page_options(nb['cells']))
         nb['cells'][:1] = [dict(cell_type='raw', metadata={}, source=f'---\n{yaml.safe_dump(front)}---\n'),
                            dict(cell_type='markdown', metadata={}, source=f'::: {{.pg-colab}}\n[Open in Colab]({colab}/{p.name})\n:::')]
         p.unlink()

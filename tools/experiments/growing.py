@@ -22,6 +22,9 @@ pace = dict(batch_size=4, learning_rate={4:.004, 64:.003})
 networks = dict(loss=NonSaturating(r1=.5, r1_every=4), latent_dim=64, fmap_base=512, fmap_max=64, average_kimg=2.)
 
 def settings_of(arm): return dict(networks, schedule={**pace, **arms[arm]})
+def told(n):
+    "All that decides the rows, as the file says it; `n` pictures are judged"
+    return dict(resolution=top, budget=budget, n=n, seeds=seeds, arms=arms, pace=pace, networks={k:repr(v) for k,v in networks.items()})
 
 def main(path, runs, once, quick):
     torch.set_num_threads(1)
@@ -42,8 +45,7 @@ def main(path, runs, once, quick):
         values,floors = score(learn.model.averaged, images, n)
         return dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(learn.clock.seconds, 1),
                     values=values, floors=floors, curve=learn.judge.points)
-    settings = dict(resolution=top, budget=total, n=n, seeds=seeds, arms=arms, pace=pace, networks={k:repr(v) for k,v in networks.items()})
-    done = make_rows(path, settings, [dict(arm=a, seed=s) for s in seeds for a in arms], make, once)
+    done = make_rows(path, {**told(n), 'budget':total}, [dict(arm=a, seed=s) for s in seeds for a in arms], make, once)
     return 0 if done else 3
 
 if __name__=='__main__':

@@ -3,18 +3,16 @@
 usage: search.py [--quick] [--next] [--runs FOLDER] [FILE]
 
 Trains what is not there yet, one run after the other, and writes FILE (nbs/assets/search/trials.json) after each. A run
-that was stopped goes on where it stood. --next does one run and ends (3: nothing left to do). --quick tries every line of
+that was stopped goes on where it stood. --next makes one run and ends (3: some are left). --quick tries every line of
 this file with a hundredth of the arithmetic and few pictures, in a table of its own.
 """
-import json, sys, time, torch
+import sys, time, torch
 from dataclasses import is_dataclass
-from importlib.metadata import version
 from pathlib import Path
 from progrow.data import image_pyramid
-from progrow.files import write_json
 from progrow.losses import NonSaturating, RelativisticPairing, WGANGP
 import trials as shared
-from trials import flops, packages, results, score, sheet
+from trials import flops, make_rows, results, score, sheet
 
 # ---- trials: what differs from `start`, how much of the budget, which seeds
 
@@ -77,40 +75,27 @@ def run(images, trial, seed, folder, budget, n):
     settings = keys(trial)
     factor = budget*trial['budget']/flops(learner(images, settings))
     learn = learner(images, settings, factor, seed)
-    torch.set_num_threads(1)
     with learn.no_bar(), learn.no_logging(): learn.fit_in(folder, minutes=2)
     cpu,judging = learn.clock.seconds,time.process_time()
     sheet(learn.sample(64, seed=1), folder.parent/f'{folder.name}.png')
     values,floors = score(learn.model.averaged, images, n)
-    return dict(name=trial['name'], seed=seed, budget=trial['budget'], changed=plain(told(settings)),
-                images=learn.images_seen, flops=flops(learn), cpu_seconds=round(cpu),
-                judging_seconds=round(time.process_time()-judging), values=values, floors=floors, n=n,
+    return dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(cpu),
+                judging_seconds=round(time.process_time()-judging), values=values, floors=floors,
                 settings=plain(learn.settings))
 
 # ---- the table
 
-def row_key(r): return json.dumps([r['name'], r['seed'], r['budget'], plain(told(r['changed']))], sort_keys=True)
-
-def wanted():
-    for t in trials:
-        for seed in t.get('seeds', (0,)): yield t,seed
+def asked(trial, seed): return dict(name=trial['name'], seed=seed, budget=trial['budget'], changed=told(keys(trial)))
 
 def main(out, runs, once=False, quick=False):
     torch.set_num_threads(1)
-    rows = json.loads(out.read_text())['rows'] if out.exists() else []
-    images = image_pyramid('avatars', 32)
+    images,n,by_name = image_pyramid('avatars', 32),256 if quick else 2048,{t['name']:t for t in trials}
     budget = flops(learner(images, {}))*(.01 if quick else 1)
-    for t,seed in wanted():
-        key = dict(name=t['name'], seed=seed, budget=t['budget'], changed=keys(t))
-        if row_key(key) in {row_key(r) for r in rows}: continue
-        row = run(images, t, seed, runs/f"{t['name']}-{t['budget']:g}-{seed}", budget, 256 if quick else 2048)
-        rows.append(row)
-        versions = {p:version(p) for p in ('progrow','torch',*packages)}
-        made = dict(budget=budget, start=plain(told(start)), versions=versions, rows=rows)
-        write_json(out, made)
-        print(row['name'], seed, row['budget'], row['images'], row['cpu_seconds'], row['values'], flush=True)
-        if once: return 0
-    return 3 if once else 0
+    def make(row):
+        folder = runs/f"{row['name']}-{row['budget']:g}-{row['seed']}"
+        return run(images, by_name[row['name']], row['seed'], folder, budget, n)
+    rows = [asked(t, seed) for t in trials for seed in t.get('seeds', (0,))]
+    return 0 if make_rows(out, dict(budget=budget, n=n, start=told(start)), rows, make, once) else 3
 
 if __name__=='__main__':
     args = sys.argv[1:]
