@@ -117,18 +117,15 @@ class GeneratorBlock(nn.Module):
         return self.act1(self.conv1(self.act0(x)))
 
 # %% ../nbs/24_networks.ipynb #swt24x01
-generator_switches = dict(norm='pixel', activation='leaky_relu', output='linear', equalized=True) # as in the paper
-discriminator_switches = dict(norm=None, variety='stddev', equalized=True)
-_words = dict(norm=('pixel','layer','batch',None), activation=('leaky_relu','relu'), output=('linear','tanh'),
-              equalized=(True,False), variety=('stddev','discrimination',None))
+generator_switches = dict(norm=('pixel','layer','batch',None), activation=('leaky_relu','relu'),
+                          output=('linear','tanh'), equalized=(True,False)) # the paper's comes first
+discriminator_switches = dict(norm=(None,'layer'), variety=('stddev','discrimination',None), equalized=(True,False))
 
-def changed(given, known):
-    "Switches that are not as in the paper. Raises `ValueError` for what there is not"
+def changed(switches, **given):
+    "Those that are not as in the paper. Raises `ValueError` for what there is not"
     for k,v in given.items():
-        if k not in known: raise TypeError(f"there is no argument {k!r}: the switches are {', '.join(known)}")
-        words = (None,'layer') if k=='norm' and known[k] is None else _words[k] # a critic judges one picture by itself
-        if v not in words: raise ValueError(f"{k}={v!r}: take one of {', '.join(map(repr, words))}")
-    return {k:v for k,v in given.items() if v!=known[k]}
+        if v not in switches[k]: raise ValueError(f"{k}={v!r}: take one of {', '.join(map(repr, switches[k]))}")
+    return {k:v for k,v in given.items() if v!=switches[k][0]}
 
 # %% ../nbs/24_networks.ipynb #67cd8b82
 class GrowingGenerator(GrowingNetwork):
@@ -174,14 +171,17 @@ class Generator(GrowingGenerator):
         fmap_base:int=8192, # See `feature_maps`
         fmap_max:int=512, # See `feature_maps`
         num_classes:int=0, # Classes of the labels; 0 for none
-        **switches # For ablations, see `generator_switches`
+        norm:str|None='pixel', # This and the next three are for ablations, see `generator_switches`
+        activation:str='leaky_relu',
+        output:str='linear',
+        equalized:bool=True
     ):
+        off = changed(generator_switches, norm=norm, activation=activation, output=output, equalized=equalized)
         super().__init__(resolution=resolution, image_channels=image_channels, latent_dim=latent_dim,
-            fmap_base=fmap_base, fmap_max=fmap_max, num_classes=num_classes, **changed(switches, generator_switches))
-        self.switches = s = {**generator_switches, **switches}
-        start,block = (partial(o, norm=s['norm'], activation=s['activation']) for o in (GeneratorStart, GeneratorBlock))
+                         fmap_base=fmap_base, fmap_max=fmap_max, num_classes=num_classes, **off)
+        start,block = (partial(o, norm=norm, activation=activation) for o in (GeneratorStart, GeneratorBlock))
         self.add_levels(fmap_base, fmap_max, partial(start, latent_dim+num_classes), lambda ni,nf,r: block(ni, nf))
-        if not s['equalized']: scale_at_start(self)
+        if not equalized: scale_at_start(self)
 
 # %% ../nbs/24_networks.ipynb #33db0f35
 def latents_problem(z, latent_dim):
@@ -225,7 +225,7 @@ def forward(self:Generator,
     if problem := latents_problem(z, self.latent_dim): raise ValueError(problem)
     labels = one_hot_labels(labels, len(z), self.num_classes, z)
     x = self.draw_levels(pixel_norm(torch.cat([z, labels], 1)), resolution, alpha)
-    return x.tanh() if self.switches['output']=='tanh' else x
+    return x.tanh() if 'output' in self.config else x
 
 # %% ../nbs/24_networks.ipynb #2038de2c
 def channel_noise(
@@ -323,15 +323,16 @@ class Discriminator(GrowingDiscriminator):
         num_classes:int=0, # Classes of the labels, told from the picture as in AC-GAN; 0 for none
         group_size:int=4, # See `minibatch_stddev`
         pool_before_activation:bool=True, # See `DiscriminatorBlock`
-        **switches # For ablations, see `discriminator_switches`
+        norm:str|None=None, # This and the next two are for ablations, see `discriminator_switches`
+        variety:str|None='stddev',
+        equalized:bool=True
     ):
+        off = changed(discriminator_switches, norm=norm, variety=variety, equalized=equalized)
         super().__init__(resolution=resolution, image_channels=image_channels, fmap_base=fmap_base, fmap_max=fmap_max,
-            num_classes=num_classes, group_size=group_size, pool_before_activation=pool_before_activation,
-            **changed(switches, discriminator_switches))
-        s = {**discriminator_switches, **switches}
-        block = partial(DiscriminatorBlock, pool_before_activation=pool_before_activation, norm=s['norm'])
-        self.add_levels(fmap_base, fmap_max, block, 1+num_classes, norm=s['norm'], variety=s['variety'])
-        if not s['equalized']: scale_at_start(self)
+            num_classes=num_classes, group_size=group_size, pool_before_activation=pool_before_activation, **off)
+        block = partial(DiscriminatorBlock, pool_before_activation=pool_before_activation, norm=norm)
+        self.add_levels(fmap_base, fmap_max, block, 1+num_classes, norm=norm, variety=variety)
+        if not equalized: scale_at_start(self)
 
 # %% ../nbs/24_networks.ipynb #63c80d46
 @patch
