@@ -1,8 +1,8 @@
-"""What does each of ProGAN's ideas buy? The rows of its table 1 in miniature: 32x32 faces, small networks, the same counted arithmetic.
+"""What does each of ProGAN's ideas buy? Its table 1 in miniature: faces at 32x32, the same arithmetic for all rows.
 
 usage: ablations.py [--quick] [--next] [--runs FOLDER] [FILE]
 
-Nine rows, three seeds each: about half a minute on one core for each run, and two for row h. Writes FILE
+Nine rows, three seeds each: less than a minute on one core for each run, and three times that for row h. Writes FILE
 (nbs/assets/evidence/ablations.json) after each run and a sheet of pictures after each row; one that was stopped goes on
 where it stood. --next makes one run and ends (3: some are left). --quick takes a fiftieth of the arithmetic.
 """
@@ -27,9 +27,11 @@ top,seeds,budget = 32,(0,1,2),7e11 # FLOPs of one run
 # ---- rows: each changes the one before it, but for e, which takes the place of e*
 
 fixed = dict(start_resolution=top, stabilize_kimg=10., batch_size=32, learning_rate=4e-4)
-growing = dict(stabilize_kimg={4:1.5, 8:1.5, 16:2, 32:4}, fade_kimg={8:.5, 16:1, 32:1.5}, batch_size=32, learning_rate=4e-4)
+growing = dict(stabilize_kimg={4:1.5, 8:1.5, 16:2, 32:4}, fade_kimg={8:.5, 16:1, 32:1.5}, batch_size=32,
+               learning_rate=4e-4)
 old = dict(generator=dict(norm='batch', activation='relu', output='tanh', equalized=False),
-           discriminator=dict(norm='layer', variety=None, equalized=False), drift=0., beta2=.9, n_critic=5, schedule=fixed, budget=1)
+           discriminator=dict(norm='layer', variety=None, equalized=False), drift=0., beta2=.9, n_critic=5,
+           schedule=fixed, budget=1)
 new = dict(generator=dict(norm=None, equalized=False), discriminator=dict(variety=None, equalized=False), drift=1e-3,
            beta2=.99, n_critic=1, schedule={**growing, 'batch_size':8}, budget=1)
 fast = {**new['schedule'], 'learning_rate':4e-3}
@@ -41,7 +43,7 @@ rows = {'a':old, 'b':{**old, 'schedule':growing}, 'c':{**old, 'schedule':new['sc
 rows['f'] = {**rows['e'], 'generator':dict(norm=None), 'discriminator':{}, 'schedule':fast}
 rows['g'] = {**rows['f'], 'generator':{}}
 rows['h'] = {**rows['g'], 'budget':3}
-networks = dict(latent_dim=64, fmap_base=128, fmap_max=32, group_size=32, average_kimg=1.) # groups of 32: the whole batch
+networks = dict(latent_dim=64, fmap_base=128, fmap_max=32, group_size=32, average_kimg=1.) # variety is of a whole batch
 
 # ---- what the learner has no argument for
 
@@ -95,6 +97,8 @@ class Judge:
                 'FD-Lite0':round(float(frechet_distance(self.features, f)), 1),
                 **{k:round(float(v), 4) for k,v in zip(('precision','recall'), pr)}}
 
+def settings(n=1024): return dict(resolution=top, budget=budget, n=n, seeds=seeds, rows=rows, networks=networks)
+
 def main(path, runs, once, quick):
     torch.set_num_threads(1)
     images = image_pyramid('avatars', top)
@@ -109,9 +113,8 @@ def main(path, runs, once, quick):
         sheet(x[:16], path.parent/path.stem/f'{folder.name}.png', columns=16, scale=1)
         return dict(images=learn.images_seen, flops=flops(learn, n), cpu_seconds=round(learn.clock.seconds, 1),
                     skipped=learn.skipped, values=judge(to_uint8(x)), floors=judge.floors)
-    settings = dict(resolution=top, budget=budget, n=judge.n, seeds=seeds, rows=rows, networks=networks)
     wanted = [dict(row=r, seed=s) for s in seeds for r in rows if r!='h'] + [dict(row='h', seed=s) for s in seeds]
-    return 0 if make_rows(path, settings, wanted, make, once) else 3
+    return 0 if make_rows(path, settings(judge.n), wanted, make, once) else 3
 
 if __name__=='__main__':
     args = sys.argv[1:]

@@ -1,9 +1,9 @@
-"""Do signals escalate, and what stops them? Two networks at 16x16, with and without pixelnorm and equalized layers, watched step by step.
+"""Do signals escalate, and what stops them? Networks with and without pixelnorm and equalized layers, step by step.
 
 usage: escalation.py [--quick] [--next] [FILE]
 
-Two losses, two learning rates, four pairs of networks, three seeds: 48 runs of 200 steps, about ten seconds each on one core.
-Writes FILE (nbs/assets/evidence/escalation.json) after each run. --next makes one run and ends (3: some are left).
+Two losses, two learning rates, four pairs of networks, three seeds: 48 runs of 200 steps, about ten seconds each on one
+core. Writes FILE (nbs/assets/evidence/escalation.json) after each run. --next makes one run and ends (3: some are left).
 --quick takes a tenth of the steps.
 """
 import sys, torch
@@ -22,8 +22,9 @@ top,seeds,steps,batch = 16,(0,1,2),200,8
 widths = dict(latent_dim=64, fmap_base=128, fmap_max=64)
 losses = {'wgan-gp':WGANGP(), 'lsgan':LSGAN(noise=0)} # without the noise that the paper adds against escalation
 rates = {'healthy':.002, 'high':.032} # of equalized layers
-he_share = 1/12 # ... and this much of it where weights are scaled at the start: the same first steps for 3x3 layers of 32 channels
-arms = {'both':(True,True), 'no pixelnorm':(False,True), 'not equalized':(True,False), 'neither':(False,False)} # pixelnorm, equalized
+he_share = 1/12 # of that, where weights are scaled at the start: 3x3 layers of 32 channels then start alike
+arms = {'both':(True,True), 'no pixelnorm':(False,True), 'not equalized':(True,False),
+        'neither':(False,False)} # pixelnorm, equalized
 
 class Probe(Callback):
     "Sizes of signals, variety of pictures, and how far each layer moves in a step"
@@ -33,8 +34,8 @@ class Probe(Callback):
         self.spread = reals.std(0).mean()
 
     def layers(self):
-        m = self.model
-        return {f'{k}.{n}':o for k,net in (('G',m.generator), ('D',m.discriminator)) for n,o in net.named_modules() if isinstance(o, Equalized)}
+        nets = ('G',self.model.generator),('D',self.model.discriminator)
+        return {f'{k}.{n}':o for k,net in nets for n,o in net.named_modules() if isinstance(o, Equalized)}
 
     def before_batch(self):
         self.step = self.images_seen//batch
@@ -42,8 +43,8 @@ class Probe(Callback):
 
     def after_batch(self):
         if self.step in self.at:
-            size = {n:(o.scaled_weight.detach()-self.before[n]).norm()/self.before[n].norm() for n,o in self.layers().items()}
-            self.moves[str(self.step)] = {n:float(f'{v.item():.3g}') for n,v in size.items()}
+            def moved(o, w): return ((o.scaled_weight.detach()-w).norm()/w.norm()).item()
+            self.moves[str(self.step)] = {n:float(f'{moved(o, self.before[n]):.3g}') for n,o in self.layers().items()}
         if self.step%(2 if self.step<40 else 10)==0: self.points.append(self.look())
 
     @torch.no_grad()
@@ -61,6 +62,10 @@ class Probe(Callback):
         plain = dict(G=max(sizes[id(G)]), D=max(sizes[id(D)]), score=score.abs().mean().item(),
                      variety=(fake.clamp(-1, 1).std(0).mean()/self.spread).item())
         return dict(step=self.step+1, **{k:float(f'{v:.4g}') for k,v in plain.items()})
+
+def settings():
+    return dict(resolution=top, steps=steps, batch=batch, seeds=seeds, widths=widths, rates=rates, he_share=he_share,
+                arms=arms, losses={k:repr(v) for k,v in losses.items()})
 
 def main(path, once, quick):
     torch.set_num_threads(1)
@@ -81,13 +86,12 @@ def main(path, once, quick):
             try: learn.fit()
             except FloatingPointError as e: stopped = str(e)[:100]
         name = '-'.join(map(str, asked.values())).replace(' ', '_')
-        if asked['seed']==0: sheet(sample_images(learn.model.generator.eval(), 16, seed=1), path.parent/path.stem/f'{name}.png', 16, 1)
-        return dict(images=learn.images_seen, cpu_seconds=round(learn.clock.seconds, 1), skipped=learn.skipped, stopped=stopped,
-                    points=probe.points, moves=probe.moves)
-    settings = dict(resolution=top, steps=steps, batch=batch, seeds=seeds, widths=widths, rates=rates, he_share=he_share, arms=arms,
-                    losses={k:repr(v) for k,v in losses.items()})
+        pictures = sample_images(learn.model.generator.eval(), 16, seed=1)
+        if asked['seed']==0: sheet(pictures, path.parent/path.stem/f'{name}.png', 16, 1)
+        return dict(images=learn.images_seen, cpu_seconds=round(learn.clock.seconds, 1), skipped=learn.skipped,
+                    stopped=stopped, points=probe.points, moves=probe.moves)
     wanted = [dict(loss=l, rate=r, arm=a, seed=s) for l in losses for s in seeds for r in rates for a in arms]
-    return 0 if make_rows(path, settings, wanted, make, once) else 3
+    return 0 if make_rows(path, settings(), wanted, make, once) else 3
 
 if __name__=='__main__':
     args = sys.argv[1:]
