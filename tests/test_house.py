@@ -135,7 +135,7 @@ held = '11_sources 12_data 13_sets 42_learner 43_runs 45_train 79_commands 82_cl
 def page_figures(cells):
     "Budget -> number, of the cells of a notebook"
     code = [''.join(c['source']) for c in cells if c['cell_type']=='code']
-    code = [c for c in code if lines_of(c)]
+    code = [c for c in code if lines_of(c) and 'google.colab' not in c]
     size = sorted(len(lines_of(c)) for c in code)
     row = longest = 0 # exporting cells since the last check
     for c in code:
