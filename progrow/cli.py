@@ -207,9 +207,9 @@ def _in_turn(labels, n, G):
     return [numbers[i%len(numbers)] for i in range(n)]
 
 # %% ../nbs/82_cli.ipynb #6d5fa22e
-def _numbers(text, G):
+def _numbers(text, G, what='classes'):
     "`0-2,7` -> [0, 1, 2, 7]; `bag` -> the class of that name, where the generator knows names"
-    names = {o:[i] for i,o in enumerate(getattr(G, 'classes', None) or ())}
+    names = {} if what!='classes' else {o:[i] for i,o in enumerate(getattr(G, 'classes', None) or ())}
     def one(o):
         a,_,b = o.partition('-')
         return names[o] if o in names else range(int(a), int(b or a)+1)
@@ -217,60 +217,56 @@ def _numbers(text, G):
     except ValueError: numbers = []
     if numbers: return numbers
     known = f", or names: {', '.join(list(names)[:20])}{', ...'*(len(names)>20)}" if names else ''
-    raise ValueError(f"{text!r} is no list of classes: write numbers, like 3 or 0-4,7{known}")
+    raise ValueError(f"{text!r} is no list of {what}: write numbers, like 3 or 0-4,7{known}")
 
 # %% ../nbs/82_cli.ipynb #0b4912d8
 def _drawing(*,
     seed:int=0, # Of the latent vectors: the same seed draws the same pictures, the first ones whatever n is
     resolution:int=None, # Side in pixels; left out: the generator's own
     psi:float=1., # Truncation, for generators that know it
+    psi_cutoff:int=None, # Layers that are truncated, from the first; left out: all
     noise:str=None, # random, fixed or off, for style generators; left out: fixed
     labels:str=None, # Classes to draw, in turn (in a grid: a row each), like 3 or 0-4,7 or bag; left out: all there are
     device:str=None # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
 ): "Flags for `sample_images` and `draw`"
 
 def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
+    "Pictures, the class of each, and the names of the classes"
     from progrow.sampling import sample_images
     G = _opened(file, device, seed)
-    return sample_images(G, n, seed, labels=_in_turn(labels, n, G), **kwargs)
-
-def _save(x, files, out):
-    from progrow.images import save_images
-    for o,f in zip([x] if files==[out] else x, files): save_images(o, f)
+    labels = _in_turn(labels, n, G)
+    return sample_images(G, n, seed, labels=labels, **kwargs),labels,getattr(G, 'classes', None)
 
 # %% ../nbs/82_cli.ipynb #a74b652a
 @command
 @delegates(_drawing)
 def sample(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars-progan, avatars-stylegan
     *, n:int=16, # Pictures
-    out:Path='samples.png', # A .png for one grid, or a folder for a file per picture
+    out:Path='samples.png', # A .png for one grid; a folder or a .zip for a data set, with a file per picture and dataset.json
     **kwargs):
     """Draw pictures, into one grid or into a file each
 
     examples:
       progrow sample run
       progrow sample generator.pt --n 100 --seed 7 --out pictures
-      progrow sample avatars-stylegan --psi 0.7"""
-    files = _files(out, n)
-    x = _sampled(file, n, **kwargs)
-    _save(x, files, out)
+      progrow sample avatars-stylegan --psi 0.7 --psi-cutoff 4"""
+    _check_out(out, n)
+    x,labels,classes = _sampled(file, n, **kwargs)
+    _save(x, out, labels, classes)
     return f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}'
 
 # %% ../nbs/82_cli.ipynb #82a00001
-def _files(out, n):
-    "Where the pictures go: one file for a grid, or a file each; `ValueError` where that cannot be meant"
-    if n<1: raise ValueError(f"--n must be 1 or more, got {n}")
-    if out.suffix.lower()=='.png' and not out.is_dir(): return [out]
-    if out.suffix.lower() in _others: raise ValueError(_no_format.format(out))
-    files = [out/f'{i:0{max(4, len(str(n-1)))}}.png' for i in range(n)]
-    names = {o.name for o in files}
-    if old := sorted(o.name for o in out.glob('*.png') if o.name not in names):
-        raise ValueError(f"{out} holds {len(old)} other pictures, such as {old[0]}, which would stay among the new ones: "
-                         "choose another folder, or empty it")
-    return files
+def _one_grid(out): return out.suffix.lower()=='.png' and not out.is_dir()
 
-_others = ('.jpg','.jpeg','.webp','.gif','.bmp','.tif','.tiff','.avif','.heic','.mp4','.pdf','.svg')
-_no_format = "--out {}: pictures are written as PNG, which loses nothing: give a name that ends in .png, or a folder"
+def _check_out(out, n):
+    from progrow.image_sets import check_target
+    if n<1: raise ValueError(f"--n must be 1 or more, got {n}")
+    if not _one_grid(out): check_target(out, n)
+
+def _save(x, out, labels, classes):
+    from progrow.image_sets import save_image_set
+    from progrow.images import save_images
+    return save_images(x, out) if _one_grid(out) else save_image_set(x, out, labels, classes)
 
 # %% ../nbs/82_cli.ipynb #cd401a10
 @command
@@ -340,10 +336,13 @@ def _walking(*,
     cols:int=1, # Walks beside each other
     n_points:int=4, # Pictures that a walk passes
     seed:int=0, # Of the pictures passed
+    seeds:str=None, # Or one seed for each of them, like 3,17,4: the first pictures of these seeds
+    smooth:bool=False, # Without a turn at each picture
     labels:str=None, # Their classes, in turn, like 3 or 0-3 or bag; left out: all in turn, where there are classes
     device:str=None, # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     resolution:int=None, # Side of a picture in pixels; left out: the generator's own
-    psi:float=1. # Truncation, for generators that know it
+    psi:float=1., # Truncation, for generators that know it
+    psi_cutoff:int=None # Layers that are truncated, from the first; left out: all
 ): "Flags for `progrow.explore.interpolate`"
 
 # %% ../nbs/82_cli.ipynb #e4b9594f
@@ -365,10 +364,12 @@ def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shippe
     return f'{len(pictures)} frames: {out}'
 
 # %% ../nbs/82_cli.ipynb #7f9c1328
-def _walked(file, n_points=4, frames=80, labels=None, device=None, **kwargs):
+def _walked(file, n_points=4, frames=80, seed=0, seeds=None, labels=None, device=None, **kwargs):
     from progrow.explore import interpolate
     G = _opened(file, device)
-    return interpolate(G, n_points, frames, labels=_in_turn(labels, n_points, G), **kwargs)
+    if seeds is not None: seed,n_points = _numbers(seeds, G, 'seeds'),None
+    labels = _in_turn(labels, n_points or len(seed), G)
+    return interpolate(G, n_points or len(seed), frames, seed, labels=labels, **kwargs)
 
 # %% ../nbs/82_cli.ipynb #2646a8aa
 @command
@@ -413,5 +414,7 @@ def __getattr__(name):
     if name!='options': raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from progrow.presets import options # where it lives now
     return options
+
+from progrow.edit_commands import export_onnx, project # they come last in the list
 
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
