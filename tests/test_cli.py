@@ -50,11 +50,8 @@ def test_overview_and_version(capsys):
         out = capsys.readouterr().out
         for k,f in commands.items(): assert re.search(rf'^  {k} +{re.escape(inspect.getdoc(f).splitlines()[0])}$', out, re.M)
     assert main(['--version'])==0 and capsys.readouterr().out==f'progrow {__version__}\n'
-<<<<<<< HEAD
-    assert set(commands)=={'data','train','resume','sample','grid','mix','interpolate','evaluate','info','runs','timelapse','compare'}
-=======
-    assert set(commands)=={'data','train','resume','sample','grid','mix','interpolate','evaluate','info','project','export-onnx'}
->>>>>>> edit
+    assert set(commands)=={'data','train','resume','sample','grid','mix','interpolate','evaluate','info','runs','timelapse','compare',
+                           'project','export-onnx'}
 
 @pytest.mark.parametrize('name', commands)
 def test_every_help_page(name, capsys):
