@@ -5,6 +5,7 @@ import pytest, torch
 from progrow import checkpoint
 from progrow.checkpoint import load_generator, save_generator, shipped_file, shipped_generators
 from progrow.data import avatars
+from progrow.sets import critters
 from progrow.metrics import evaluate
 from progrow.networks import Generator
 from progrow.style import StyleGenerator
@@ -12,34 +13,36 @@ from progrow.train import progressive_learner, sample_images
 
 root = Path(__file__).parents[1]
 names = {'avatars-progan':Generator, 'avatars-stylegan':StyleGenerator}
+sides = {**dict.fromkeys(names, 32), 'critters-progan':64}
 both = pytest.mark.parametrize('name', names)
+every = pytest.mark.parametrize('name', sides)
 
 def beside(name): return json.loads(shipped_file(name).with_suffix('.json').read_text())
 
-def test_both_are_there(): assert shipped_generators()==sorted(names)
+def test_all_are_there(): assert shipped_generators()==sorted(sides)
 
-@both
+@every
 def test_draws_without_training(name):
     G = load_generator(name)
-    assert type(G) is names[name] and not G.training and not any(p.requires_grad for p in G.parameters())
+    assert type(G) is names.get(name, Generator) and not G.training and not any(p.requires_grad for p in G.parameters())
     x = sample_images(G, 9, seed=1)
-    assert x.shape==(9,3,32,32) and x.isfinite().all() and x.std(0).mean()>.1 # nine different pictures
+    assert x.shape==(9,3,sides[name],sides[name]) and x.isfinite().all() and x.std(0).mean()>.1 # nine different pictures
     assert torch.equal(x, sample_images(load_generator(name), 9, seed=1)) and torch.equal(x, sample_images(G, 9, seed=1))
     assert not torch.equal(x, sample_images(G, 9, seed=2))
 
-@both
+@every
 def test_small_and_plain(name):
     assert shipped_file(name).stat().st_size<=2*2**20
     f = torch.load(shipped_file(name), weights_only=True)
-    assert f['network']==names[name].__name__ and f['resolution']==32
+    assert f['network']==names.get(name, Generator).__name__ and f['resolution']==sides[name]
     assert all(o.dtype==torch.float32 and o.isfinite().all() for o in f['weights'].values())
 
-@both
+@every
 def test_settings_agree(name):
     js,G = beside(name),load_generator(name)
     assert js['settings']['generator']==dict(network=type(G).__name__, **G.config)
     assert js['bytes']==shipped_file(name).stat().st_size
-    assert js['pictures'].startswith('DiceBear') and 'Pablo Stanley' in js['licence'] and js['versions']['torch']
+    assert js['pictures'].startswith('DiceBear') and ('CC0' if 'critters' in name else 'Pablo Stanley') in js['licence'] and js['versions']['torch']
     assert '/' not in js['settings']['images']['source']
 
 @both
@@ -59,6 +62,16 @@ def test_is_trained(name):
     assert js['judged']['SWD mean']['floor']<js['judged']['SWD mean']['value']
     e = evaluate(name, avatars(512, 32), 'swd-quick', n=256)
     assert e.table.value['SWD mean']<80
+
+def test_the_monsters_are_what_their_script_makes_and_score_as_their_file_says(monkeypatch):
+    monkeypatch.syspath_prepend(root/'tools'/'experiments')
+    import train_shipped as script
+    js,known = beside('critters-progan'),lambda s: {k:v for k,v in s.items() if k!='images'}
+    learn = script.learner(critters(64, 64), {**script.settings, 'schedule':{**script.shape, 'total_kimg':script.kimg}}, seed=script.seed)
+    assert known(js['settings'])==known(script.results.plain(learn.settings)) and js['decay']==learn.rate_decay.share
+    assert 0<=js['images_seen']-learn.schedule.total_images<16 and js['judged']['FD-Lite0']['value']>js['judged']['FD-Lite0']['floor']
+    again = script.score(load_generator('critters-progan'), critters(1024, 64), 512)[0] # fewer, so a little higher
+    assert abs(again['SWD mean']-js['judged']['SWD mean']['value'])<.3*js['judged']['SWD mean']['value']+3
 
 def test_style_one_can_be_truncated():
     G = load_generator('avatars-stylegan')
