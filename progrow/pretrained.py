@@ -118,8 +118,10 @@ def kind_of(
     with open(path, 'rb') as f: start = f.read(64)
     if start[:2]==b'PK': return _kind_of_archive(path)
     if magic.to_bytes(10, 'little') in start: return _from_torch
-    pickled = start[:1]==b'\x80' and start[1:2]<b'\x06' or re.match(rb'\(?[ci](tfutil|dnnlib|copy_?reg|collections|numpy)', start)
+    pickled = start[:1]==b'\x80' and start[1:2]<b'\x06' or _plain_pickle.match(start)
     return _from_pickle if pickled or start[:2]==b'\x1f\x8b' else None
+
+_plain_pickle = re.compile(rb'\(?[ci](tfutil|dnnlib|copy_?reg|collections|numpy)') # of protocols 0 and 1
 
 def _kind_of_archive(path):
     try:
@@ -142,7 +144,8 @@ def load_official(
     if not path.exists(): raise FileNotFoundError(f"there is no file {path}: check the path")
     if not path.is_file(): raise ValueError(f"{path} is no file: give a file of published weights")
     state,said,what = (kind_of(path) or _from_pickle)(path)
-    try: found = from_state(state, {**said, **settings})
+    told = {k:v for k,v in settings.items() if v is not None}
+    try: found = from_state(state, {**said, **told})
     except ValueError as e: raise ValueError(f"{path.name}: {e}") from e
     found.origin += f', from {what}'
     return found
