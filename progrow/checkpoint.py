@@ -268,7 +268,7 @@ def _names_problem(classes, n):
     if len(classes)!=n: return f"it has {n} classes, but names for {len(classes)}: give one for each, or None"
 
 # %% ../nbs/36_checkpoint.ipynb #de96d696
-generator_networks = {'Generator':Generator, 'StyleGenerator':'progrow.style'} # what a file may hold, or its module
+generator_networks = {'Generator':Generator, 'StyleGenerator':'progrow.style', 'ZooGenerator':'progrow.official'} # or its module
 
 def network_class(
     name:str, # Of the class, as a file gives it

@@ -459,7 +459,7 @@ def test_a_style_generator_comes_back_and_draws_the_same(tmp_path, config):
 def test_network_class():
     from progrow.checkpoint import generator_networks, network_class
     assert network_class('Generator', generator_networks) is Generator and network_class('StyleGenerator', generator_networks) is StyleGenerator
-    with pytest.raises(ValueError, match='this run holds a Dream, this progrow knows Generator, StyleGenerator. A network of your own: give its class.*upgrade progrow'): network_class('Dream', generator_networks, 'this run')
+    with pytest.raises(ValueError, match='this run holds a Dream, this progrow knows Generator, StyleGenerator, ZooGenerator. A network of your own: give its class.*upgrade progrow'): network_class('Dream', generator_networks, 'this run')
 
 # --- generators that do not fit
 
