@@ -143,7 +143,7 @@ def direction_slider(
     directions:Directions, # Of `find_directions`
     latents, # (n, d) of their space, or n seeds
     names=None, # Of the attributes, one slider each; None: the first
-    amounts=(-3.,-2.,-1.,0.,1.,2.,3.), # Stops, in standard deviations
+    amounts=(-2.,-1.5,-1.,-.5,0.,.5,1.,1.5,2.), # Stops, in standard deviations
     alone:bool=False, # See `Directions.move`
     rows:int=1, # Of the grid
     live:bool=False, # See `slide`

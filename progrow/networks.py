@@ -226,6 +226,8 @@ def forward(self:Generator,
     labels = one_hot_labels(labels, len(z), self.num_classes, z)
     x = self.draw_levels(pixel_norm(torch.cat([z, labels], 1)), resolution, alpha)
     return x.tanh() if 'output' in self.config else x
+    labels = one_hot_labels(labels, z.shape[0], self.num_classes, z)
+    return self.draw_levels(pixel_norm(torch.cat([z, labels], 1)), resolution, alpha)
 
 # %% ../nbs/24_networks.ipynb #2038de2c
 def channel_noise(
