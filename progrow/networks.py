@@ -223,11 +223,9 @@ def forward(self:Generator,
 )->Tensor: # (n, image_channels, resolution, resolution), about in [-1, 1]
     "Draw pictures"
     if problem := latents_problem(z, self.latent_dim): raise ValueError(problem)
-    labels = one_hot_labels(labels, len(z), self.num_classes, z)
+    labels = one_hot_labels(labels, z.shape[0], self.num_classes, z)
     x = self.draw_levels(pixel_norm(torch.cat([z, labels], 1)), resolution, alpha)
     return x.tanh() if 'output' in self.config else x
-    labels = one_hot_labels(labels, z.shape[0], self.num_classes, z)
-    return self.draw_levels(pixel_norm(torch.cat([z, labels], 1)), resolution, alpha)
 
 # %% ../nbs/24_networks.ipynb #2038de2c
 def channel_noise(
