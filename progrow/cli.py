@@ -240,7 +240,7 @@ def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
 # %% ../nbs/82_cli.ipynb #a74b652a
 @command
 @delegates(_drawing)
-def sample(file:Path='critters-progan', # Generator, checkpoint, folder of a run, or a shipped one: critters-progan, …
+def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, …
     *, n:int=16, # Pictures
     out:Path='samples.png', # A .png for one grid; a folder or a .zip for a data set, with a file per picture and dataset.json
     **kwargs):
@@ -271,7 +271,7 @@ def _save(x, out, labels, classes):
 # %% ../nbs/82_cli.ipynb #cd401a10
 @command
 @delegates(_drawing)
-def grid(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: critters-progan, avatars-progan, …
+def grid(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, avatars-stylegan, …
     *, rows:int=None, # Rows; left out: one per class (at most 32), or 4 where there are no classes
     cols:int=8, # Pictures in a row
     out:Path='grid.png', # File to write
@@ -348,7 +348,7 @@ def _walking(*,
 # %% ../nbs/82_cli.ipynb #e4b9594f
 @command
 @delegates(_walking)
-def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: critters-progan, avatars-progan, …
+def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, avatars-stylegan, …
     *, out:Path='walk.gif', # A .gif or .webp, or an .mp4 (pip install 'progrow[video]')
     fps:float=20., # Frames per second
     scale:int=None, # Screen pixels per pixel; left out: enough for about 256
@@ -373,7 +373,7 @@ def _walked(file, n_points=4, frames=80, seed=0, seeds=None, labels=None, device
 
 # %% ../nbs/82_cli.ipynb #2646a8aa
 @command
-def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: critters-progan, avatars-progan, …
+def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, avatars-stylegan, …
     images:str=None, # Pictures to compare with; left out: those of the run
     *, metrics:str='swd,ms-ssim', # Some of swd, swd-quick, ms-ssim, fd, kd, is, pr, ppl, with commas
     n:int=2048, # Pictures on each side

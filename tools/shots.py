@@ -1,5 +1,5 @@
 """Look at every page of the built site in system Chromium: at 1280 and 390 px, in light and in dark. Exits 1 where something runs out of
-the window, text is cut off, cells of a table run together, or a slider is too short to use.
+the window, text is cut off, cells of a table run together, or a slider is too short to use, headings stack.
 
 usage: python tools/shots.py [--out FOLDER] [PAGE ...]     with --out, a picture of each whole page as well"""
 import argparse, asyncio, base64, json, re, shutil, subprocess, sys, tempfile
@@ -36,6 +36,12 @@ look = r"""(() => {
   }
   for (const e of document.querySelectorAll('input[type=range]'))
     if (seen(e) && e.getBoundingClientRect().width<140) bad.add(`a slider of ${Math.round(e.getBoundingClientRect().width)} px: ${text(e.parentElement)}`);
+  const heads = [...document.querySelectorAll('main :is(h2, h3)')].filter(seen), between = document.createRange();
+  for (const [i, h] of heads.slice(0, -1).entries()) {
+    between.setStartAfter(h);
+    between.setEndBefore(heads[i+1]);
+    if (['', 'source'].includes(between.toString().trim()) && !between.cloneContents().querySelector('img, svg, table')) bad.add(`nothing between the headings ${text(h)} and ${text(heads[i+1])}`);
+  }
   const toc = document.querySelector('#TOC'), box = toc && toc.getBoundingClientRect();
   if (toc && seen(toc) && wide>1000 && box.height>innerHeight) bad.add(`contents of ${Math.round(box.height)} px, longer than the window`);
   return JSON.stringify([...bad]);
