@@ -6,7 +6,7 @@
 __all__ = ['magic', 'Network', 'Settings', 'Array', 'Reader', 'made', 'unpacked', 'read_pickle', 'read_torch']
 
 # %% ../nbs/78_pickles.ipynb #of780003
-import gzip, pickle, struct, zipfile
+import errno, gzip, pickle, struct, zipfile
 from pickle import UnpicklingError
 from math import prod
 from pathlib import Path
@@ -43,7 +43,7 @@ class _Storage:
 # %% ../nbs/78_pickles.ipynb #of78000b
 class _Bounded:
     "The bytes of a file; counts what is done with them"
-    def __init__(self, data, size=None, steps=10**6):
+    def __init__(self, data, size=None, steps=250_000):
         self.data,self.at,self.steps = data,0,steps
         self.room = 3*(size or len(data)) + 2**20
 
@@ -266,7 +266,7 @@ def _carefully(read, path):
     try: return read(path)
     except MemoryError: raise
     except Exception as e: # a damaged file fails in many ways
-        if isinstance(e, OSError) and not isinstance(e, gzip.BadGzipFile): raise
+        if isinstance(e, OSError) and e.errno not in (None, errno.EINVAL): raise # the system's own
         why = e if isinstance(e, UnpicklingError) else f'it is damaged, or something else ({type(e).__name__})'
         raise ValueError(f"{path.name} holds no published network: {why}") from e
 
