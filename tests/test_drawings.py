@@ -45,7 +45,7 @@ def test_a_drawing_takes_the_colors_of_the_page_and_loads_nothing():
     page = Drawing('', stops=[(0,'a')]).box(0, 0, 50, 20, 'x').arrow((0, 30), (50, 30))._repr_html_()
     assert 'currentColor' in page and not re.search('black|white|#000|#fff|http|<script', page)
 
-@pytest.mark.parametrize('page', ['05_drawings','12_data','24_networks','34_players','61_style'])
+@pytest.mark.parametrize('page', ['05_drawings','24_networks','34_players','61_style'])
 def test_pages_keep_their_drawings(page):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     shown = [''.join(o.get('data', {}).get('text/html', '')) for c in cells for o in c.get('outputs', [])]
