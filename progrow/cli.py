@@ -242,7 +242,7 @@ def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
 @delegates(_drawing)
 def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, …
     *, n:int=16, # Pictures
-    out:Path='samples.png', # A .png for one grid; a folder or a .zip for a data set, with a file per picture and dataset.json
+    out:Path='samples.png', # A .png for one grid; a folder or a .zip for a file per picture, with dataset.json
     **kwargs):
     """Draw pictures, into one grid or into a file each
 
@@ -250,9 +250,8 @@ def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a ru
       progrow sample run
       progrow sample generator.pt --n 100 --seed 7 --out pictures
       progrow sample avatars-stylegan --psi 0.7 --psi-cutoff 4"""
-    _check_out(out, n)
-    x,labels,classes = _sampled(file, n, **kwargs)
-    _save(x, out, labels, classes)
+    x,*known = _sampled(file, _check_out(out, n), **kwargs)
+    _save(x, out, *known)
     return f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}'
 
 # %% ../nbs/82_cli.ipynb #82a00001
@@ -262,6 +261,7 @@ def _check_out(out, n):
     from progrow.image_sets import check_target
     if n<1: raise ValueError(f"--n must be 1 or more, got {n}")
     if not _one_grid(out): check_target(out, n)
+    return n
 
 def _save(x, out, labels, classes):
     from progrow.image_sets import save_image_set
@@ -367,9 +367,8 @@ def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shippe
 def _walked(file, n_points=4, frames=80, seed=0, seeds=None, labels=None, device=None, **kwargs):
     from progrow.explore import interpolate
     G = _opened(file, device)
-    if seeds is not None: seed,n_points = _numbers(seeds, G, 'seeds'),None
-    labels = _in_turn(labels, n_points or len(seed), G)
-    return interpolate(G, n_points or len(seed), frames, seed, labels=labels, **kwargs)
+    if seeds is not None: n_points = len(seed := _numbers(seeds, G, 'seeds'))
+    return interpolate(G, n_points, frames, seed, labels=_in_turn(labels, n_points, G), **kwargs)
 
 # %% ../nbs/82_cli.ipynb #2646a8aa
 @command

@@ -36,7 +36,7 @@ def train_judge(
     epochs:int=12, # How often it sees each picture
     batch_size:int=32, # Pictures in a step
     seed:int=0 # Of the first weights and of the order; a fifth of the pictures is kept aside by it
-)->nn.Module: # Pictures -> (n, attributes) logits; `.accuracy` of each attribute on what was kept aside, both answers weighted alike
+)->nn.Module: # Pictures -> (n, attributes) logits; `.accuracy` of each on what was kept aside, both answers alike
     "Train a small network that tells attributes from pictures"
     y = _answers(attributes, len(images))
     r,order = resolution or min(images.resolution, 64),np.random.default_rng(seed).permutation(len(y))
@@ -61,8 +61,11 @@ def _answers(attributes, n):
     "(n, attributes) floats. `ValueError` for answers that cannot be learned"
     for k,v in attributes.items():
         v = np.asarray(v)
-        if v.shape!=(n,) or v.dtype!=bool: raise ValueError(f"{k!r}: expected yes or no (bool) for each of {n} pictures, got {v.dtype} {v.shape}")
-        if not 10<=v.sum()<=n-10: raise ValueError(f"{k!r}: {v.sum()} of {n} pictures say yes, expected at least 10 of each: take more pictures, or another attribute")
+        if v.shape!=(n,) or v.dtype!=bool:
+            raise ValueError(f"{k!r}: expected yes or no (bool) for each of {n} pictures, got {v.dtype} {v.shape}")
+        if not 10<=v.sum()<=n-10:
+            raise ValueError(f"{k!r}: {v.sum()} of {n} pictures say yes, expected at least 10 of each: "
+                             "take more pictures, or another attribute")
     return torch.from_numpy(np.stack(list(attributes.values()), 1).astype(np.float32))
 
 @torch.no_grad()
@@ -86,14 +89,15 @@ def _certain(logits, name):
     best = logits.abs().argsort(descending=True)[:len(logits)//2].sort().values
     yes = (logits[best]>0).sum().item()
     if not 20<=yes<=len(best)-20:
-        raise ValueError(f"{name!r}: of the {len(best)} generated pictures that are judged with most certainty, {yes} say yes, "
-                         "expected at least 20 of each answer: draw more pictures, or leave this attribute out")
+        raise ValueError(f"{name!r}: of the {len(best)} generated pictures that are judged with most certainty, "
+                         f"{yes} say yes, expected at least 20 of each answer: draw more pictures, or leave this attribute out")
     return best[::2],best[1::2]
 
 def _plane(x, logits, name):
     "A plane between the answers: normal of length 1, and for each picture kept aside the true answer and the plane's"
     learn,test = _certain(logits, name)
-    svm = LinearSVC(dual=False, class_weight='balanced', C=.1).fit((x[learn]).cpu().numpy(), (logits[learn]>0).cpu().numpy())
+    svm = LinearSVC(dual=False, class_weight='balanced', C=.1)
+    svm.fit(x[learn].cpu().numpy(), (logits[learn]>0).cpu().numpy())
     normal = torch.from_numpy(svm.coef_[0]).to(x)
     return normal/normal.norm(),(logits[test]>0).cpu().numpy(),svm.predict(x[test].cpu().numpy())
 
@@ -130,7 +134,7 @@ def find_directions(
     n:int=2048, # Pictures to draw
     seed:int=1 # Of their latent vectors
 )->Directions:
-    "Fit a linear direction for each attribute that the judge knows. `ValueError` where the generator draws one answer only"
+    "Fit a linear direction for each attribute that the judge knows. `ValueError` where there is one answer only"
     x,logits = _judged_latents(generator, judge, space, n, seed)
     planes = [_plane(x, logits[:,i], k) for i,k in enumerate(judge.names)]
     normals = torch.stack([o[0] for o in planes])
@@ -177,7 +181,9 @@ def direction_effects(
     "How well each attribute follows its direction (the diagonal), and how much the others move"
     x,_ = _judged_latents(generator, judge, directions.space, n, seed)
     given = 'w' if directions.space=='w' else 'latents'
-    def share(name, o): return (_judged(judge, draw(generator, **{given:directions.move(x, name, o, alone)}))>0).float().mean(0)
+    def share(name, o):
+        moved = draw(generator, **{given:directions.move(x, name, o, alone)})
+        return (_judged(judge, moved)>0).float().mean(0)
     return torch.stack([share(k, amount)-share(k, -amount) for k in directions.names])
 
 # %% ../nbs/72_directions.ipynb #dr000031

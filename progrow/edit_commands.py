@@ -41,7 +41,8 @@ def project(file:Path, # Generator, checkpoint, folder of a run, or a shipped on
 def _told(facts, out):
     "What was found, a line each"
     mean = lambda o: f'{sum(o)/len(o):.3f}'
-    lines = [f'{name}: distance {e:.3f}, from {s:.3f}' for name,e,s in zip(facts['pictures'], facts['error'], facts['start'])]
+    found = zip(facts['pictures'], facts['error'], facts['start'])
+    lines = [f'{name}: distance {e:.3f}, from {s:.3f}' for name,e,s in found]
     floor = [f"own pictures of the generator: {mean(facts['floor'])} (the floor)"] if facts['floor'] else []
     return '\n'.join([*lines, *floor, f"space {facts['space']}, {facts['distance']}: {out}"])
 
@@ -75,7 +76,8 @@ def export_onnx(file:Path, # Generator, checkpoint, folder of a run, or a shippe
     from progrow.onnx_export import export_onnx, onnx_difference
     G = _opened(file, 'cpu')
     facts = export_onnx(G, out, space or 'z')
-    said = f"{facts['input']} {facts['shape']} -> images, opset {facts['opset']}, {Path(out).stat().st_size/1e6:.1f} MB: {out}"
+    size = Path(out).stat().st_size/1e6
+    said = f"{facts['input']} {facts['shape']} -> images, opset {facts['opset']}, {size:.1f} MB: {out}"
     apart = onnx_difference(G, out) if check else None
     return said if apart is None else f'{said}\nlargest difference from PyTorch: {apart:.1e}'
 

@@ -66,8 +66,8 @@ def export_onnx(
         warnings.simplefilter('ignore')
         net(*given.values()) # what it keeps for later calls has to be real numbers
         n = torch.export.Dim('n', min=1, max=2**16)
-        made = torch.onnx.export(net, tuple(given.values()), input_names=list(given), output_names=['images'], opset_version=opset,
-            dynamo=True, dynamic_shapes=tuple({0:n} for _ in given), verbose=False)
+        made = torch.onnx.export(net, tuple(given.values()), input_names=list(given), output_names=['images'],
+            opset_version=opset, dynamo=True, dynamic_shapes=tuple({0:n} for _ in given), verbose=False)
     with atomic_write(path) as f: f.write(made.model_proto.SerializeToString())
     name,x = next(iter(given.items()))
     return dict(input=name, shape=['n', *x.shape[1:]], opset=opset)
@@ -77,7 +77,7 @@ def onnx_difference(
     generator:nn.Module, # What was written
     path, # The file
     n:int=5 # Pictures, another number than it was written with
-)->float|None: # Largest difference of any number of the pictures, which lie in [-1, 1]; None where onnxruntime is not installed
+)->float|None: # Largest difference of pictures in [-1, 1]; None where onnxruntime is not installed
     "Draw with onnxruntime and with PyTorch, and compare"
     try: import onnxruntime
     except ImportError: return None

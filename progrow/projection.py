@@ -34,7 +34,7 @@ def laplacian_distance(
 
 # %% ../nbs/71_project.ipynb #pj000011
 def _pick_distance(distance, side, device):
-    "The distance that was given; or else LPIPS where it is installed and sees pictures of this size; or else the pyramid"
+    "The distance that was given; or LPIPS where it is installed and sees pictures of this size; or the pyramid"
     if distance is not None: return distance
     if side<16: return laplacian_distance
     try: return lpips_vgg16().to(device)
@@ -129,10 +129,13 @@ def _project_problem(G, x, space, steps, labels):
     if space!='z' and (problem := styles_problem(G, f'space={space!r}')): return problem
     if steps<1: return f"steps must be 1 or more, got {steps}"
     if x.shape[1:]!=(want := (G.image_channels, G.resolution, G.resolution)):
-        return f"this generator draws pictures of {_size(want)}, got {_size(x.shape[1:])}: bring them to that size and colours"
-    if G.num_classes and labels is None: return f"this generator has {G.num_classes} classes: give the class of each picture as labels"
-    if labels is not None and len(labels)!=len(x): return f"got {len(labels)} labels for {len(x)} pictures: give one per picture"
-    if labels is not None and not G.num_classes: return "labels are for generators with classes, and this one has none: leave them out"
+        return (f"this generator draws pictures of {_size(want)}, got {_size(x.shape[1:])}: "
+                "bring them to that size and colours")
+    if labels is None:
+        k = G.num_classes
+        return f"this generator has {k} classes: give the class of each picture as labels" if k else None
+    if not G.num_classes: return "labels are for generators with classes, and this one has none: leave them out"
+    if len(labels)!=len(x): return f"got {len(labels)} labels for {len(x)} pictures: give one per picture"
 
 def _size(shape): return '{1}x{2} with {0} channel(s)'.format(*shape)
 
@@ -178,10 +181,10 @@ def _standing_still(G):
 def project(
     generator:nn.Module, # Any that progrow trains or opens
     images, # (n, c, r, r) pictures of the generator's size, see `check_images`
-    space:str|None=None, # `'z'`, `'w'`, or `'w+'`, one w for each layer; None: `'w'`, or `'z'` where there are no styles
+    space:str|None=None, # `'z'`, `'w'`, or `'w+'`, one w for each layer; None: `'w'`, or `'z'` without styles
     steps:int=500, # On the way; 1000 in the paper
     learning_rate:float=.1, # Of Adam, at its largest
-    distance=None, # `distance(a, b)` -> (n,), with gradients; None: `lpips_vgg16` where installed, or `laplacian_distance`
+    distance=None, # `distance(a, b)` -> (n,), with gradients; None: LPIPS where installed, or `laplacian_distance`
     labels=None, # The class of each picture, for generators with classes
     noise_weight:float=1e5, # How strongly noise has to stay noise
     seed:int=0, # Of all random numbers on the way
@@ -189,7 +192,7 @@ def project(
     batch_size:int=16, # Pictures projected at once
     show:str|None='nothing' # A line that says how far it is: see `how_to_show`
 )->Projection:
-    "Find latent vectors whose pictures are nearest to given ones (StyleGAN2, appendix D). `ValueError` for what does not fit"
+    "Find latent vectors whose pictures are nearest to given ones (StyleGAN2, appendix D). Raises `ValueError`"
     like = next(generator.parameters())
     target,space = check_images(images).to(like),space or ('w' if styled(generator) else 'z')
     if problem := _project_problem(generator, target, space, steps, labels): raise ValueError(problem)
@@ -202,10 +205,11 @@ def project(
     with _standing_still(generator), closing(bar):
         for i,x in enumerate(batches):
             own = labels and labels[i*batch_size:][:len(x)]
-            found.append(_descend(generator, x, space, steps, learning_rate, distance, own, noise_weight, seed, films, say))
+            found.append(_descend(generator, x, space, steps, learning_rate, distance, own, noise_weight, seed,
+                                  films, say))
     v,maps,x,apart,first,curve,film = zip(*found)
-    return Projection(space, torch.cat(v), [torch.cat(o) for o in zip(*maps)], labels if space=='z' else None, torch.cat(x),
-        torch.cat(apart), torch.cat(first), np.mean(curve, 0).tolist(), [torch.cat(o) for o in zip(*film)],
+    return Projection(space, torch.cat(v), [torch.cat(o) for o in zip(*maps)], labels if space=='z' else None,
+        torch.cat(x), torch.cat(apart), torch.cat(first), np.mean(curve, 0).tolist(), [torch.cat(o) for o in zip(*film)],
         getattr(distance, '__name__', type(distance).__name__.strip('_')))
 
 # %% ../nbs/71_project.ipynb #pj000046
@@ -235,7 +239,8 @@ def save_projection(
     facts = dict(space=found.space, distance=found.distance, error=_rounded(found.errors), start=_rounded(found.first),
                  floor=None if floor is None else _rounded(floor.errors), pictures=list(map(str, names or range(n))))
     save_images(torch.cat([check_images(images).cpu(), found.images.cpu()]), folder/'projected.png', rows=2)
-    save_animation([to_uint8(image_grid(o, 1)).cpu() for o in found.film+[found.film[-1]]*12], folder/'descent.gif', fps=12)
+    film = [to_uint8(image_grid(o, 1)).cpu() for o in found.film+[found.film[-1]]*12]
+    save_animation(film, folder/'descent.gif', fps=12)
     arrays = {f'noise{i}':o for i,o in enumerate(found.noise)} | {found.space[0]:found.latents}
     with atomic_write(folder/'latents.npz') as f: np.savez(f, **{k:o.cpu().numpy() for k,o in arrays.items()})
     with atomic_write(folder/'errors.json') as f: f.write(json.dumps(facts, indent=1).encode())
@@ -262,7 +267,8 @@ def project_files(
 def _read(path, G):
     "A picture file as the generator would have drawn it: (c, r, r)"
     path = Path(path).expanduser()
-    with open(path, 'rb') as f, reading(path.name, 'a picture', 'give a PNG, JPEG or WebP file'), open_picture(f, path.stat().st_size) as im:
+    known = reading(path.name, 'a picture', 'give a PNG, JPEG or WebP file')
+    with open(path, 'rb') as f, known, open_picture(f, path.stat().st_size) as im:
         return from_uint8(fit_image(im, G.resolution, G.image_channels))
 
 # %% ../nbs/71_project.ipynb #pj000058
