@@ -13,7 +13,7 @@ from io import StringIO
 from json import dumps
 from pathlib import Path
 from fastcore.meta import delegates
-from . import looking # its commands belong to this list
+from . import edit_commands, looking # their commands belong to this list
 from .commands import OnOff, command, commands, main, overview, parser
 
 # What users import. The other names on this page are for our own modules, and may change.
@@ -35,7 +35,7 @@ def _reading(*,
 # %% ../nbs/82_cli.ipynb #9f6e729a
 @command
 @delegates(_reading)
-def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, critters, glyphs, digits, stacked_digits
+def data(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set, such as avatars, critters, glyphs
     *, preview:Path=None, # Write 64 of the pictures into this PNG
     json:bool=False, # Print JSON
     **kwargs):
@@ -113,7 +113,7 @@ def _further(*,
 # %% ../nbs/82_cli.ipynb #1cda97d6
 @command
 @delegates(_training)
-def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set: avatars, critters, glyphs, digits, stacked_digits
+def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set, such as avatars, critters, glyphs
     *, path:Path='run', # Folder for all that comes out; an unfinished run with the same settings in it is gone on with
     resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32
     # minutes (the default), paper, official, stylegan; with options, in quotes: 'minutes:total_kimg=90,batch_size={4:16,16:8}'
@@ -240,7 +240,7 @@ def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
 # %% ../nbs/82_cli.ipynb #a74b652a
 @command
 @delegates(_drawing)
-def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, …
+def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a run, or a shipped one
     *, n:int=16, # Pictures
     out:Path='samples.png', # A .png for one grid; a folder or a .zip for a file per picture, with dataset.json
     **kwargs):
@@ -271,7 +271,7 @@ def _save(x, out, labels, classes):
 # %% ../nbs/82_cli.ipynb #cd401a10
 @command
 @delegates(_drawing)
-def grid(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, avatars-stylegan, …
+def grid(file:Path, # Generator, checkpoint, folder of a run, or a shipped one, like avatars64-progan
     *, rows:int=None, # Rows; left out: one per class (at most 32), or 4 where there are no classes
     cols:int=8, # Pictures in a row
     out:Path='grid.png', # File to write
@@ -328,8 +328,7 @@ def mix(file:Path, # Style generator, checkpoint, folder of a run, or a shipped 
     return f'{rows} rows, {cols} columns: {out}'
 
 # %% ../nbs/82_cli.ipynb #ae9d2863
-def _walking(*,
-    frames:int=80, # Pictures in all
+def _walking(*, frames:int=80, # Pictures in all
     loop:bool=True, # Come back to the first picture
     space:str='z', # Where the walk leads: z, along arcs, or w, straight, for style generators
     rows:int=1, # Walks below each other
@@ -348,7 +347,7 @@ def _walking(*,
 # %% ../nbs/82_cli.ipynb #e4b9594f
 @command
 @delegates(_walking)
-def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, avatars-stylegan, …
+def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one, like avatars64-progan
     *, out:Path='walk.gif', # A .gif or .webp, or an .mp4 (pip install 'progrow[video]')
     fps:float=20., # Frames per second
     scale:int=None, # Screen pixels per pixel; left out: enough for about 256
@@ -372,7 +371,7 @@ def _walked(file, n_points=4, frames=80, seed=0, seeds=None, labels=None, device
 
 # %% ../nbs/82_cli.ipynb #2646a8aa
 @command
-def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one: avatars64-progan, avatars-stylegan, …
+def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped one, like avatars64-progan
     images:str=None, # Pictures to compare with; left out: those of the run
     *, metrics:str='swd,ms-ssim', # Some of swd, swd-quick, ms-ssim, fd, kd, is, pr, ppl, with commas
     n:int=2048, # Pictures on each side
@@ -413,7 +412,5 @@ def __getattr__(name):
     if name!='options': raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from progrow.presets import options # where it lives now
     return options
-
-from progrow.edit_commands import export_onnx, project # they come last in the list
 
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
