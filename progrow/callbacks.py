@@ -136,10 +136,11 @@ def plot(self:History,
 
 # %% ../nbs/40_callbacks.ipynb #trn40c05
 class FiniteLoss(AvgSmoothLoss):
-    "A running mean of the losses that are finite"
+    "A running mean of the losses that are finite, on the device where they are: nothing waits for it"
     def accumulate(self, learn): # fastai would ask all processes, who have agreed on it already
-        x = learn.loss.detach().cpu()
-        if x.isfinite(): self.count,self.val = self.count+1,torch.lerp(x, self.val, self.beta)
+        x,old = learn.loss.detach(),self.val.to(learn.loss.device)
+        good = x.isfinite()
+        self.count,self.val = self.count+good.float(),torch.where(good, torch.lerp(x, old, self.beta), old)
 
 class TickRecorder(Recorder):
     "fastai's recorder, with the learner's columns only, and with what it keeps of each step in arrays"
@@ -150,10 +151,17 @@ class TickRecorder(Recorder):
     def before_fit(self):
         super().before_fit()
         self.metric_names,self.lrs,self.losses = L('epoch', *self.metrics.attrgot('name'), 'time'),array('d'),array('d')
+        self.new = [] # of this tick, on the device
     def after_batch(self):
         self.smooth_loss.accumulate(self.learn)
         self.learn.smooth_loss = self.smooth_loss.value
-        self.lrs.append(self.opt.hypers[-1]['lr']); self.losses.append(float(self.learn.smooth_loss))
+        self.lrs.append(self.opt.hypers[-1]['lr']); self.new.append(self.learn.smooth_loss)
+    def after_train(self): self._keep(); super().after_train()
+    def after_fit(self): self._keep() # of a tick that was left in the middle
+    def _keep(self): # numbers at last, with one wait for the device per tick
+        if not self.new: return
+        self.losses.extend(torch.stack(self.new).tolist())
+        self.new,self.smooth_loss.count = [],int(self.smooth_loss.count)
 
 # %% ../nbs/40_callbacks.ipynb #820fcf27
 class SampleStrip(Callback):

@@ -20,13 +20,15 @@ class OnOff(argparse.Action):
     def __call__(self, parser, values, _, flag): setattr(values, self.dest, not flag.startswith('--no-'))
 
 # %% ../nbs/79_commands.ipynb #30a87201
+def _word_of(f): return f.__name__.replace('_', '-')
+
 def parser(
     f # Parameters before the `*` become arguments, those after it flags; comments and docstring become the help
 )->argparse.ArgumentParser:
     "The command line of a documented function"
     summary,_,examples = inspect.getdoc(f).partition('\n')
     layout = lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30)
-    p = _Words(f'progrow {f.__name__}', description=summary, epilog=examples.strip(),
+    p = _Words(f'progrow {_word_of(f)}', description=summary, epilog=examples.strip(),
                allow_abbrev=False, formatter_class=layout)
     comments = docments(f, returns=False)
     for k,v in inspect.signature(f).parameters.items(): _add(p, k, v, comments[k])
@@ -44,6 +46,7 @@ def _add(parser, name, v, comment):
     if default is True or v.annotation==bool|None:
         parser.add_argument(f'--{flag}', f'--no-{flag}', nargs=0, action=OnOff, dest=name, **kw)
     elif v.annotation is bool: parser.add_argument(f'--{flag}', action='store_true', **kw)
+    elif v.annotation is list: parser.add_argument(name, type=Path, nargs='+', **kw)
     elif v.kind is v.KEYWORD_ONLY:
         parser.add_argument(f'--{flag}', type=kind, metavar=_words.get(v.annotation, 'TEXT'), **kw)
     else: parser.add_argument(name, type=kind, nargs=None if v.default is v.empty else '?', **kw)
@@ -80,7 +83,7 @@ commands = {} # Name -> function
 
 def command(f): # A documented function, see `parser`
     "Make a function a sub-command"
-    commands[f.__name__] = f
+    commands[_word_of(f)] = f
     return f
 
 # %% ../nbs/79_commands.ipynb #3d4f3d20
@@ -139,7 +142,7 @@ def _refused(e, name, f):
 # %% ../nbs/79_commands.ipynb #de3ebbc1
 def _run(f, words):
     "Call a command with its words -> exit code. A flag that is left out is not handed on"
-    args,name = {},f'progrow {f.__name__}'
+    args,name = {},f'progrow {_word_of(f)}'
     try:
         args = {k:v for k,v in vars(parser(f).parse_args(words)).items() if v is not None}
         with _plain_warnings(name, f), redirect_stdout(sys.stderr): said = f(**args)

@@ -12,8 +12,9 @@ from io import BytesIO
 from itertools import count, repeat
 from math import sqrt
 from pathlib import Path
-import numpy as np, torch
+import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
+from scipy.interpolate import CubicSpline
 from torch import nn, Tensor
 from .files import atomic_write
 from .images import check_images, image_grid, slide, to_uint8
@@ -43,16 +44,32 @@ def _legs(n_points, frames, loop):
     i = where.floor().long().clamp(max=legs-1)
     return i, (i+1)%n_points, where-i
 
+def _points(G, n, seed):
+    "The first latent vectors of a seed, or the first one of each of several"
+    if isinstance(seed, int): return random_latents(n, G.latent_dim, seed)
+    if len(seed)!=n: raise ValueError(f"got {len(seed)} seeds for {n} points: give one for each, or a single number")
+    return _latents(G, seed)
+
+def _curve(points, where, loop):
+    "A cubic spline through points, without corners"
+    if loop: points = torch.cat([points, points[:1]])
+    spline = CubicSpline(np.arange(len(points)), points.cpu().double().numpy(), bc_type='periodic' if loop else 'natural')
+    return torch.from_numpy(spline(where.numpy())).to(points)
+
 # %% ../nbs/70_explore.ipynb #47e72d1a
 def walk_through(
     points:Tensor, # (k, ..., d) vectors to pass
     frames:int=60, # Vectors of the whole walk
     loop:bool=True, # Go back to the first point; the last frame is then one step before it
-    space:str='z' # `'z'`: arcs, for latent vectors; `'w'`: straight lines, for styles
+    space:str='z', # `'z'`: arcs, for latent vectors; `'w'`: straight lines, for styles
+    smooth:bool=False # A curve without a turn at each point, in place of arcs and lines
 )->Tensor: # (frames, ..., d), of length √d in z
     "A walk through given points, evenly paced from each to the next"
     if problem := _walk_problem(len(points), frames, space): raise ValueError(problem)
     i,j,t = _legs(len(points), frames, loop)
+    if smooth:
+        ball = lambda x: F.normalize(x, dim=-1)*sqrt(x.shape[-1]) if space=='z' else x
+        return ball(_curve(ball(points), i+t, loop))
     t = t.view(-1, *[1]*(points.ndim-1)).to(points)
     if space=='w': return points[i]+(points[j]-points[i])*t
     return slerp(points[i], points[j], t) * sqrt(points.shape[-1])
@@ -63,10 +80,11 @@ def latent_walk(
     frames:int=60, # Vectors of the whole walk
     latent_dim:int=512, # Numbers in a latent vector
     seed:int=0, # Of the points, see `random_latents`
-    loop:bool=True # Come back to the first point
+    loop:bool=True, # Come back to the first point
+    smooth:bool=False # Without a turn at each point
 )->Tensor: # (frames, latent_dim)
     "A walk through random points"
-    return walk_through(random_latents(n_points, latent_dim, seed), frames, loop)
+    return walk_through(random_latents(n_points, latent_dim, seed), frames, loop, smooth=smooth)
 
 # %% ../nbs/70_explore.ipynb #571359ec
 def _point_labels(labels, n_points, num_classes):
@@ -84,24 +102,26 @@ def interpolate(
     generator:nn.Module, # As for `draw`
     n_points:int=4, # Pictures that each walk passes
     frames:int=60, # Pictures in all
-    seed:int=0, # Of the points
+    seed=0, # Of the points; or a list, one seed for each point: first the first points of all walks, then their second, …
     labels=None, # A class, or one per point: on the way between two, their weights change
     psi:float=1., # Truncation, for generators that know it
     resolution:int|None=None, # Side of one picture, in pixels; None: the generator's own
     loop:bool=True, # Come back to the first picture
     rows:int=1, cols:int=1, # Walks beside each other
-    space:str='z' # Where the walk leads: `'z'`, along arcs, or `'w'`, straight, for style generators
+    space:str='z', # Where the walk leads: `'z'`, along arcs, or `'w'`, straight, for style generators
+    smooth:bool=False, # Without a turn at each point
+    psi_cutoff:int|None=None # Layers that are truncated, from the first; None: all
 )->np.ndarray: # uint8 (frames, c, rows·resolution, cols·resolution), for `save_animation`
     "Frames of a walk through the pictures of a generator"
     n,given = rows*cols,'w' if space=='w' else 'latents'
-    points = random_latents(n_points*n, generator.latent_dim, seed)
+    points,cut = _points(generator, n_points*n, seed),{} if psi_cutoff is None else {'psi_cutoff':psi_cutoff}
     weights = _point_labels(labels, n_points, generator.num_classes)
     if space=='w': # truncated styles on a line are the truncated line
         each = None if weights is None else weights.repeat_interleave(n, 0)
-        points,weights,psi = style_vectors(generator, points, each, psi),None,1.
-    way = walk_through(points.view(n_points, n, *points.shape[1:]), frames, loop, space)
+        points,weights,psi,cut = style_vectors(generator, points, each, psi, psi_cutoff),None,1.,{}
+    way = walk_through(points.view(n_points, n, *points.shape[1:]), frames, loop, space, smooth)
     weights = repeat(None) if weights is None else walk_through(weights, frames, loop, 'w')[:,None].expand(-1, n, -1)
-    pictures = (draw(generator, **{given:o}, labels=l, psi=psi, resolution=resolution) for o,l in zip(way, weights))
+    pictures = (draw(generator, **{given:o}, labels=l, psi=psi, resolution=resolution, **cut) for o,l in zip(way, weights))
     return np.stack([to_uint8(image_grid(x, rows)).cpu().numpy() for x in pictures])
 
 # %% ../nbs/70_explore.ipynb #992d3be3
@@ -180,10 +200,11 @@ def mixing_grid(
     columns, # (m, latent_dim), or m seeds: each a picture that gives styles, above its column
     styles='coarse', # What is given, see `layer_range`; or a list of n of them, one for each row
     psi:float=1., # Truncation; 1: none
-    label:int|None=None # The class of all pictures, for generators with classes
+    label:int|None=None, # The class of all pictures, for generators with classes
+    psi_cutoff:int|None=None # Layers that are truncated, from the first; None: all
 )->Tensor: # (c, (n+1)·resolution, (m+1)·resolution), for `show_images` and `save_images`; the corner is empty
     "Each row's picture with the coarse, middle or fine styles of each column's (StyleGAN, figure 3)"
-    w,w2 = (_styles_of(generator, o, 'mixing', psi, label) for o in (rows, columns))
+    w,w2 = (_styles_of(generator, o, 'mixing', psi, label, psi_cutoff) for o in (rows, columns))
     several = isinstance(styles, (list,tuple)) and not isinstance(styles[0], int)
     styles = styles if several else [styles]*len(w)
     if len(styles)!=len(w):

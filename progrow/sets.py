@@ -114,8 +114,10 @@ critter_options = dict(backgroundColor=avatar_options['backgroundColor'],
     eyesVariant=['round','dots','bigPupils','sideeye','inward','uneven','happy','closedLine','wink','squint','wide',
                  'sleepy','angry','close'],
     mouthVariant=['smile','grin','laugh','teeth','ooh','smirk','wavy','catMouth','frown','open','tooth','tongue'])
-critter_attributes = dict(body='bodyVariant', body_color='bodyColor', eyes='eyesVariant', mouth='mouthVariant', top='topVariant',
-                          pattern='patternVariant', background='backgroundColor')
+critter_attributes = dict(body='bodyVariant', body_color='bodyColor', eyes='eyesVariant', mouth='mouthVariant',
+                          top='topVariant', pattern='patternVariant', background='backgroundColor')
+critter_colours = ['#7dd3fc','#a5b4fc','#c4b5fd','#f0abfc','#fda4af','#fca5a5','#fdba74','#fcd34d','#bef264','#6ee7b9',
+                   '#5eead4','#e2e8f0']
 
 def critters(
     n:int=8192, # Pictures
@@ -131,9 +133,8 @@ def critters(
                    resolution=check_size(resolution))
     key = ['critters',seed,critter_options,metadata.version('dicebear-core'),v,1]
     licence = '"Critters" (https://www.dicebear.com) by DiceBear: CC0 1.0'
-    return _drawn(key, draw, n, resolution, cache, progress, 'body_color', critter_colours, f'DiceBear critters {v}, seed {seed}', licence)
-
-critter_colours = ['#7dd3fc','#a5b4fc','#c4b5fd','#f0abfc','#fda4af','#fca5a5','#fdba74','#fcd34d','#bef264','#6ee7b9','#5eead4','#e2e8f0']
+    source = f'DiceBear critters {v}, seed {seed}'
+    return _drawn(key, draw, n, resolution, cache, progress, 'body_color', critter_colours, source, licence)
 
 # %% ../nbs/13_sets.ipynb #7f19affd
 glyph_chars = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'

@@ -56,7 +56,7 @@ class StyleStart(nn.Module):
 @patch
 def forward(self:StyleStart, x:None, w:Tensor, noise:str, randn) -> Tensor: # nothing, (n, 2, w_dim) -> (n, nf, 4, 4)
     if self.constant is None: x,bias = paint(w[:,0], self.dense),self.dense.bias
-    else: x,bias = self.constant.expand(len(w), -1, -1, -1),self.bias
+    else: x,bias = self.constant.expand(w.shape[0], -1, -1, -1),self.bias
     x = self.end0(x, bias, w[:,0], noise, randn)
     return self.end1(F.conv2d(*self.conv.scaled(x), padding=1), self.conv.bias, w[:,1], noise, randn)
 

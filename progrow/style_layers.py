@@ -36,7 +36,7 @@ class MappingNetwork(nn.Module):
         labels=None # (n,) whole numbers or (n, num_classes) one-hot; None for a network without classes
     )->Tensor: # (n, w_dim)
         if problem := latents_problem(z, self.latent_dim): raise ValueError(problem)
-        labels = one_hot_labels(labels, len(z), self.num_classes, z)
+        labels = one_hot_labels(labels, z.shape[0], self.num_classes, z)
         x = pixel_norm(torch.cat([z, labels @ self.embedding], 1) if self.num_classes else z)
         for layer in self.layers: x = leaky_relu(layer(x))
         return x

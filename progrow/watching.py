@@ -182,9 +182,9 @@ def content(self:Preview)->str:
 @patch
 def strip(self:Preview):
     "PNG of one row per size that was reached, and of the present one"
-    kept,s = self.learn.sample_strip,self.state
-    rows = {r:x[:self.n] for r,x in kept.rows.items()}
-    rows[s.resolution] = self.learn.sample(self.n, seed=kept.seed).cpu()
+    kept = self.learn.sample_strip
+    now = self.learn.sample(self.n, seed=kept.seed).cpu()
+    rows = {**{r:x[:self.n] for r,x in kept.rows.items()}, now.shape[-1]:now}
     x = torch.cat([enlarge(rows[r], max(rows)) for r in sorted(rows)])
     return show_images(x, rows=len(rows), scale=max(1, 64//max(rows)))._repr_png_()[0]
 

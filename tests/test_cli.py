@@ -50,7 +50,8 @@ def test_overview_and_version(capsys):
         out = capsys.readouterr().out
         for k,f in commands.items(): assert re.search(rf'^  {k} +{re.escape(inspect.getdoc(f).splitlines()[0])}$', out, re.M)
     assert main(['--version'])==0 and capsys.readouterr().out==f'progrow {__version__}\n'
-    assert set(commands)=={'data','train','resume','sample','grid','mix','interpolate','evaluate','info','runs','timelapse','compare'}
+    assert set(commands)=={'data','train','resume','sample','grid','mix','interpolate','evaluate','info','runs','timelapse','compare',
+                           'project','export-onnx'}
 
 @pytest.mark.parametrize('name', commands)
 def test_every_help_page(name, capsys):
@@ -269,7 +270,7 @@ def test_sample(capsys, runs, tmp_path):
     want = to_uint8(sample_images(load_generator('plain/generator.pt'), 6, seed=3)).numpy()[:,0]
     for file in ('plain', 'plain/generator.pt', 'plain/checkpoints', next(Path('plain/checkpoints').iterdir())):
         assert main(['sample', str(file), '--n', '6', '--seed', '3', '--device', 'cpu', '--out', f'{tmp_path}/s'])==0
-        assert sorted(o.name for o in (tmp_path/'s').iterdir())==[f'000{i}.png' for i in range(6)]
+        assert sorted(o.name for o in (tmp_path/'s').iterdir())==[*(f'000{i}.png' for i in range(6)), 'dataset.json']
         for i in range(6): assert (np.asarray(Image.open(tmp_path/'s'/f'000{i}.png'))==want[i]).all()
     assert main(['sample', 'plain', '--n', '6', '--seed', '3', '--device', 'cpu', '--out', f'{tmp_path}/g.png', '--resolution', '4'])==0
     assert Image.open(tmp_path/'g.png').size==(12,8)
@@ -485,7 +486,7 @@ def test_samples_are_png_and_leave_none_behind(capsys, tmp_path):
     assert not (tmp_path/'a.jpg').exists()
     assert main(f'sample plain --n 5 --out {tmp_path}/s'.split())==0 and main(f'sample plain --n 5 --out {tmp_path}/s'.split())==0
     refused(capsys, f'sample plain --n 3 --out {tmp_path}/s', 'holds 2 other pictures, such as 0003.png')
-    assert len(list((tmp_path/'s').iterdir()))==5
+    assert len(list((tmp_path/'s').iterdir()))==6
     assert main(f'sample plain --n 8 --out {tmp_path}/s'.split())==0
 
 def test_classes_by_name(monkeypatch, capsys, tmp_path):

@@ -272,3 +272,30 @@ def test_a_generator_without_styles_says_so(G):
               lambda: noise_deviation(G, z), lambda: layer_range(G, 'fine'), lambda: interpolate(G, space='w'), lambda: draw(G, w=z), lambda: draw(G, z, noise='off')):
         with pytest.raises(ValueError, match='style generators, and a Generator has no styles'): f()
     with pytest.raises(ValueError, match='one of the two'): draw(G)
+
+@pytest.mark.parametrize('space', ['z','w'])
+@pytest.mark.parametrize('loop', [True, False])
+def test_a_smooth_walk_passes_its_points_without_a_corner(space, loop):
+    z = random_latents(4, 16, seed=5)
+    frames = 400 if loop else 301
+    soft,corners = (walk_through(z, frames, loop, space, smooth=o) for o in (True,False))
+    want = unit(z)*4 if space=='z' else z
+    torch.testing.assert_close(soft[::100][:4], want, atol=1e-4, rtol=0)
+    def turn(way): return torch.cosine_similarity(way[100]-way[99], way[101]-way[100], dim=0)
+    assert turn(soft)>.99 and turn(corners)<.9
+    if space=='z': torch.testing.assert_close(soft.norm(dim=1), torch.full((frames,), 4.), atol=1e-4, rtol=0)
+
+def test_a_walk_through_chosen_seeds(G, S):
+    x = interpolate(G, 3, 6, seed=[9,2,5], loop=True)
+    for i,seed in enumerate([9,2,5]):
+        want = to_uint8(sample_images(G, 1, seed=seed))[0].numpy()
+        assert abs(x[2*i].astype(int)-want).max()<=1
+    with pytest.raises(ValueError, match='2 seeds for 3 points'): interpolate(G, 3, 6, seed=[9,2])
+
+def test_low_layers_only_can_be_truncated(S):
+    for space in 'zw':
+        x = interpolate(S, 2, 2, psi=.5, psi_cutoff=2, space=space)[0]
+        want = to_uint8(draw(S, random_latents(1, 16), psi=.5, psi_cutoff=2))[0].numpy()
+        assert abs(x.astype(int)-want).max()<=1
+    grid = mixing_grid(S, [1], [2], psi=.5, psi_cutoff=2)
+    close(grid[:,16:,:16], draw(S, random_latents(1, 16, 1), psi=.5, psi_cutoff=2)[0].clamp(-1, 1))

@@ -10,20 +10,16 @@ from progrow.networks import Discriminator, Generator
 from progrow.precision import _possible
 from progrow.sampling import sample_images
 from progrow.style import StyleDiscriminator, StyleGenerator
+from progrow.switches import Switches
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=[pytest.mark.gpu, needs_gpu])])
 def device(request):
     "Float32 as it is written: without TF32, and with algorithms that repeat themselves"
-    b = torch.backends
-    kept = torch.get_float32_matmul_precision(),b.cudnn.allow_tf32
-    torch.set_float32_matmul_precision('highest')
-    b.cudnn.allow_tf32 = False
-    torch.use_deterministic_algorithms(True)
-    yield request.param
-    torch.set_float32_matmul_precision(kept[0])
-    b.cudnn.allow_tf32 = kept[1]
-    torch.use_deterministic_algorithms(False)
+    with Switches(tf32=False).on():
+        torch.use_deterministic_algorithms(True)
+        try: yield request.param
+        finally: torch.use_deterministic_algorithms(False)
 
 kinds = dict(ProGAN={}, StyleGAN=dict(generator=StyleGenerator, discriminator=StyleDiscriminator, loss=NonSaturating(r1=10., r1_every=2)),
              classes=dict(images=noise(labels=np.arange(64)%3), conditional=True))
@@ -72,6 +68,24 @@ def test_a_run_changes_devices(device, tmp_path):
     fit(tiny(schedule=shorter, device=device), 7).save_checkpoint(tmp_path)
     learn = fit(tiny(schedule=shorter, device='cpu').resume(tmp_path))
     assert learn.images_seen==shorter.total_images
+
+def test_batches_are_those_of_the_cpu(device):
+    "A GPU gets them a batch ahead, from another thread"
+    images = noise(labels=np.arange(64)%3)
+    def batches(to): return [*images.dataloaders(16, 16, 5, mirror=True, alpha=lambda k: k/80, labels=True, device=to).train]
+    for here,there in zip(batches('cpu'), batches(device), strict=True):
+        assert there[0].device.type==there[1].device.type==device and torch.equal(here[1], there[1].cpu())
+        close(there[0].cpu(), here[0], 1e-6)
+
+def test_a_run_with_all_switches_on_trains_and_goes_on_channels_last(device, tmp_path):
+    def new(**switches): return tiny(schedule=shorter, device=device, switches=Switches(channels_last=True, **switches))
+    whole = weights(fit(new()))
+    fit(new(), 4).save_checkpoint(tmp_path)
+    again = weights(fit(new().resume(tmp_path)))
+    assert all(torch.equal(whole[k], again[k]) for k in whole)
+    torch.use_deterministic_algorithms(False) # the next one chooses by time
+    fast = weights(fit(new(tf32=True, benchmark=True)))
+    assert all(v.isfinite().all() for v in fast.values() if v.is_floating_point())
 
 @pytest.mark.parametrize('name', ('bf16','fp16'))
 def test_half_precision_trains(device, name, monkeypatch):

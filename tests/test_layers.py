@@ -4,9 +4,9 @@ from math import sqrt
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
 from helpers import close
-from progrow.equalized import he_constant, EqualizedConv2d, EqualizedLinear
-from progrow.pixelnorm import pixel_norm, PixelNorm
-from progrow.minibatch_stddev import minibatch_stddev, MinibatchStdDev, stddev_group
+from progrow.equalized import he_constant, EqualizedConv2d, EqualizedLinear, scale_at_start
+from progrow.pixelnorm import Activation, pixel_norm, PixelNorm
+from progrow.minibatch_stddev import minibatch_stddev, MinibatchDiscrimination, MinibatchStdDev, stddev_group
 from progrow.fade_in import upsample, downsample, fade, fade_reals
 
 def oihw(w): return tensor(w).permute(3, 2, 0, 1)  # from [k, k, in, out]
@@ -196,3 +196,44 @@ def test_second_derivatives():
     "The gradient penalty differentiates twice"
     x = torch.randn(4, 2, 4, 4, dtype=torch.double, requires_grad=True)
     for f in (upsample, downsample, minibatch_stddev, pixel_norm, lambda o: fade(o, o*o, .3)): assert torch.autograd.gradgradcheck(f, x)
+
+# --- switches
+
+def test_scaled_at_the_start_is_the_same_function_but_not_the_same_step():
+    torch.manual_seed(0); eq = EqualizedConv2d(6, 5)
+    torch.manual_seed(0); he = EqualizedConv2d(6, 5); scale_at_start(he)
+    x = torch.randn(2, 6, 4, 4)
+    close(he(x), eq(x), 1e-6)
+    assert torch.equal(he.weight, eq.scaled_weight) and he.c==1
+    for m in (eq, he):
+        m(x).sum().backward()
+        torch.optim.SGD(m.parameters(), 1.).step()
+    close(((eq.scaled_weight-he.weight).abs()>1e-6).float().mean(), tensor(1.), 1e-6)
+
+def test_a_learning_rate_of_its_own_is_not_scaled_at_the_start():
+    with pytest.raises(ValueError, match='lr_mul'): scale_at_start(nn.Sequential(EqualizedLinear(4, 4, lr_mul=.01)))
+
+@pytest.mark.parametrize('norm', ('pixel','batch','layer',None))
+def test_an_activation_has_its_norm_where_it_belongs(norm):
+    x = torch.randn(8, 4, 3, 3)
+    act,m = F.relu,Activation(4, norm, 'relu')
+    expected = {'pixel':lambda: pixel_norm(act(x)), 'batch':lambda: act(F.batch_norm(x, None, None, training=True)),
+                'layer':lambda: act(F.layer_norm(x, x.shape[1:])), None:lambda: act(x)}[norm]()
+    close(m(x), expected, 1e-5)
+
+@pytest.mark.parametrize('group', (2,4,8))
+def test_minibatch_discrimination_against_a_loop(group):
+    torch.manual_seed(0)
+    layer,x,n = MinibatchDiscrimination(3, group, kernels=5, dims=2),torch.randn(8, 3, 4, 4),8
+    m = layer.project(x.flatten(1)).view(n, 5, 2)
+    mates = lambda i: [j for j in range(n) if j!=i and (j-i)%(n//group)==0]
+    o = torch.stack([sum((-(m[i]-m[j]).abs().sum(-1)).exp() for j in mates(i)) for i in range(n)])
+    y = layer(x)
+    assert y.shape==(n, 8, 4, 4) and torch.equal(y[:,:3], x)
+    close(y[:,3:], o[:,:,None,None].expand(-1, -1, 4, 4), 1e-5)
+
+def test_minibatch_discrimination_can_be_penalized():
+    layer,x = MinibatchDiscrimination(3).double(),torch.randn(4, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    slope, = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert layer.project.weight.grad.isfinite().all() and layer.project.weight.grad.abs().sum()>0

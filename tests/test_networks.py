@@ -1,5 +1,6 @@
 "Both networks against an independent implementation, against published parameter counts, and against identities."
 import re
+from functools import partial
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn, tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,6 +18,7 @@ from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, Grow
 from progrow.losses import WGANGP, NonSaturating
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator
+from progrow.checkpoint import load_generator
 from progrow.train import progressive_learner
 
 tiny = dict(fmap_base=32, fmap_max=8)
@@ -433,3 +435,51 @@ def test_sizes_are_whole_numbers(kw):
 
 def test_the_size_of_a_style_is_a_whole_number():
     with pytest.raises(ValueError, match='w_dim must be a whole number, got 8.0'): StyleGenerator(8, w_dim=8.)
+
+# --- switches
+
+off = dict(generator=dict(norm='batch', activation='relu', output='tanh', equalized=False),
+           discriminator=dict(norm='layer', variety='discrimination', equalized=False))
+
+def test_switches_left_alone_change_neither_a_number_nor_a_file(pair):
+    G,D = pair
+    torch.manual_seed(0)
+    same = (Generator(16, latent_dim=6, norm='pixel', activation='leaky_relu', output='linear', equalized=True, **tiny),
+            Discriminator(16, norm=None, variety='stddev', equalized=True, **tiny))
+    z = torch.randn(4, 6)
+    assert torch.equal(same[0](z), G(z)) and torch.equal(same[1](G(z)), D(G(z)))
+    for a,b in zip(pair, same):
+        assert a.config==b.config and list(a.state_dict())==list(b.state_dict())
+        assert not {'norm','equalized'} & a.config.keys()
+
+@pytest.mark.parametrize('which,cls', [('generator',Generator), ('discriminator',Discriminator)])
+def test_each_switch_changes_the_network_and_is_kept_in_its_config(which, cls):
+    for k,v in off[which].items():
+        torch.manual_seed(0); net = cls(8, **{k:v}, **tiny)
+        torch.manual_seed(0); plain = cls(8, **tiny)
+        x = torch.randn(4, 512) if cls is Generator else 3*torch.randn(4, 3, 8, 8)
+        with torch.no_grad():
+            # scaling at the start is the same function
+            assert (k=='equalized')==(torch.allclose(net(x), plain(x), atol=1e-5)), k
+        assert net.config[k]==v and network_problem(net) is None
+
+def test_without_variety_a_score_does_not_look_at_the_batch():
+    D,x = Discriminator(8, variety=None, **tiny),torch.randn(4, 3, 8, 8)
+    close(D(x)[:1], D(x[:1]), 1e-5)
+
+def test_switched_networks_train_save_and_come_back(tmp_path):
+    s = GrowthSchedule(8, 4, stabilize_kimg=.016, fade_kimg=.016, batch_size=4)
+    learn = progressive_learner('avatars', n=32, schedule=s, loss=WGANGP(), latent_dim=6, average_kimg=.01, **tiny,
+        generator=partial(Generator, **off['generator']), discriminator=partial(Discriminator, **off['discriminator']))
+    with learn.no_bar(), learn.no_logging(): learn.fit_in(tmp_path)
+    G,again = learn.model.averaged,load_generator(learn.export(tmp_path/'g.pt'))
+    z = torch.randn(3, 6)
+    assert torch.equal(G(z), again(z)) and again.config==G.config
+    assert G.blocks['4'].act0.norm.running_var.ne(1).all()
+
+@pytest.mark.parametrize('cls,given,says', [
+    (Generator, dict(norm='instance'), "'pixel', 'layer', 'batch', None"),
+    (Discriminator, dict(norm='batch'), "None, 'layer'"),
+    (Generator, dict(output='sigmoid'), "'linear', 'tanh'")])
+def test_switches_that_do_not_fit_are_refused(cls, given, says):
+    with pytest.raises(ValueError, match=says): cls(8, **tiny, **given)

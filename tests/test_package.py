@@ -1,7 +1,9 @@
 "The package and its notebooks as a whole: light to import, no nbdev inside, layers in order, clean saved outputs."
-import ast, importlib, json, re, subprocess, sys
+import ast, importlib, json, os, re, subprocess, sys
 from configparser import ConfigParser
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 import progrow
@@ -113,3 +115,49 @@ def test_readme_numbers_are_those_of_the_run():
     run,text = json.loads(results.read_text(encoding='utf-8')),readme.read_text(encoding='utf-8')
     assert f"in {sum(run['seconds'].values())/60:.0f} minutes on the two cores" in text
     for v in run['swd'].values(): assert ' | '.join(f'{o:.1f}' for o in v.values()) in text
+
+# --- what a reader sees of a page, and takes elsewhere
+
+@pytest.fixture
+def visible(monkeypatch):
+    if not (root/'tools').exists(): pytest.skip('not in a checkout')
+    monkeypatch.syspath_prepend(root/'tools')
+    return importlib.import_module('visible')
+
+@pytest.mark.parametrize('page', pages, ids=lambda p: p.stem)
+def test_visible_code_uses_no_name_from_nowhere(visible, page): assert visible.complete(cells(page))[2]==[]
+
+def test_what_visible_code_needs_is_found(visible):
+    def page(*sources): return [dict(cell_type='code', id=str(i), source=s) for i,s in enumerate(sources)]
+    found = visible.complete(page('#| default_exp m', '#| hide\nimport os\nfrom math import pi', '#| hide\nunused = 1', '#| exporti\ndef _f(): return 1',
+                                  '#| exports\ndef g(x, y=pi):\n    z = _f()\n    return [o+z for o in x]', 'g(lost)', '#| exporti\n@patch\ndef more(self:G): pass',
+                                  '#| exports\nclass G: pass'))
+    assert found==(['1','6'], ['_f'], ['lost', 'patch'])
+
+@pytest.mark.parametrize('stem', ('21_pixelnorm',))
+def test_page_runs_from_its_visible_code_in_an_empty_folder(visible, stem, tmp_path):
+    code = '\n'.join(visible.reader_sees(cells(root/'nbs'/f'{stem}.ipynb'), (root/'nbs').as_uri()))
+    r = subprocess.run([sys.executable, '-c', 'from builtins import print as display\n'+code], cwd=tmp_path, capture_output=True, text=True,
+                       env={**os.environ, 'MPLBACKEND': 'agg'})
+    assert r.returncode==0, r.stderr[-2000:]
+
+def test_results_of_a_page_are_fetched_where_they_are_missing(visible, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "small = read(pages/'assets/style/configs.json', Path('assets/swd/bench.json'))"
+    for _ in range(2): exec(visible.results_code(code, (root/'nbs').as_uri()), {})
+    for f in ('style/configs.json','swd/bench.json'): assert json.loads((tmp_path/'assets'/f).read_text()) and f in visible.results_code(code, '')
+    assert visible.results_code('plot()', '')==''
+
+@pytest.mark.parametrize('page', pages, ids=lambda p: p.stem)
+def test_first_cell_installs_in_colab_only_and_leaves_torch_alone(page, monkeypatch):
+    from IPython.core.inputtransformer2 import TransformerManager
+    first = ''.join(next(c for c in cells(page) if c['cell_type']=='code')['source'])
+    code,done = TransformerManager().transform_cell(first),[]
+    shell = SimpleNamespace(system=done.append, run_line_magic=lambda *a: done.append(' '.join(a)))
+    run = partial(exec, code, dict(get_ipython=lambda: shell))
+    monkeypatch.delitem(sys.modules, 'google.colab', raising=False)
+    run()
+    assert done==[]
+    monkeypatch.setitem(sys.modules, 'google.colab', SimpleNamespace())
+    run()
+    assert done[0]=='pip list --format=freeze | grep ^torch > torch.txt' and '-c torch.txt' in done[1] and done[2]=='cd progrow/nbs'

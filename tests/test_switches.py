@@ -64,3 +64,19 @@ def test_a_run_goes_on_in_the_other_layout(tmp_path, then):
 def test_the_trainer_takes_switches():
     learn = progressive_learner('digits', resolution=8, fmap_max=8, latent_dim=8, switches=Switches(channels_last=True))
     assert learn.switches.channels_last
+
+def test_a_step_waits_for_the_device_twice_once_for_each_players_check():
+    "Whatever reads a number waits until the device has it: once a player's numbers are looked at, and nowhere else in a step"
+    from torch.utils._python_dispatch import TorchDispatchMode
+    class Waits(TorchDispatchMode):
+        n = 0
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.n += func._overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal)
+            return func(*args, **(kwargs or {}))
+    class Count(Callback):
+        order,counts = 1000,[]
+        def before_batch(self): self.begun = waits.n
+        def after_batch(self): self.counts.append(waits.n-self.begun)
+    learn = tiny(schedule=shorter, cbs=Count())
+    with Waits() as waits: fit(learn, 4)
+    assert set(learn.count.counts)=={2} and len(learn.count.counts)==4

@@ -1,17 +1,16 @@
 "Watching a run: few sheets, snapshots that stay, the best generator, a film, a table and a comparison; none of it ever stops a run."
-import json, os, re, subprocess, sys, warnings
+import json, re, subprocess, sys
 from pathlib import Path
 import pytest, torch
-from fastai.callback.core import Callback
 from PIL import Image
-from progrow.best import Judge, best_row, read_metrics
+from progrow.best import Judge, read_metrics
 from progrow.checkpoint import load_generator
-from progrow.commands import main
-from progrow.compare import compare_runs, list_runs, run_folders, timelapse
+from progrow.cli import main
+from progrow.compare import compare_runs, list_runs, timelapse
 from progrow.resume import resume_run
 from progrow.runs import describe, open_generator
 from progrow.train import fit_progressive, progressive_learner
-from progrow.watching import Preview, Sheets, Snapshots, Watcher, images_of, kept_every, sheets, snapshots, watch_problem, watchers
+from progrow.watching import Preview, Sheets, Watcher, images_of, kept_every, sheets, snapshots, watchers
 from runs import StopAt, long, noise, weights
 
 images = noise(resolution=8)

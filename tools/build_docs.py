@@ -1,6 +1,6 @@
 """Build the reading site in _docs/ without Quarto, and check it. nbdev processes the notebooks as it does for Quarto, smalldocs
 lays out the pages, and everything a page loads is local. Exits 1 on a warning, a dead link or anchor, or anything from another host."""
-import ast, json, re, shutil, sys, tempfile
+import json, re, shutil, sys, tempfile, textwrap
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,6 +10,8 @@ from nbdev.config import get_config
 from nbdev.quarto import refresh_quarto_yml
 from nbdev.serve import proc_nbs
 from smalldocs import config as sd_config, layout as sd_layout, site as sd_site
+
+import visible
 
 ours = {'output-file', 'skip_exec', 'skip_showdoc'}  # front matter that smalldocs does not know
 quarto_only = re.compile(r'@(?:fig|tbl|eq|sec|lst)-[\w-]+|\{#eq-[\w-]*|^```\s*\{?mermaid', re.M)
@@ -36,20 +38,22 @@ def source_once(cells):
             res.append(c)
     return res
 
-def only_imports(code):
-    "Whether a cell brings in names and does nothing else"
-    try: body = ast.parse(code).body
-    except SyntaxError: return False # a magic
-    return bool(body) and all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in body)
+def folded(code, summary): return dict(cell_type='code', metadata={}, outputs=[], execution_count=None,
+                                       source=f'#| code-fold: true\n#| code-summary: {summary}\n{code}')
 
-def fold(cells):
-    "Name what nbdev shows as source, and fold imports: they are there to be copied, not to be read"
+def fold(cells, pages_cells, site):
+    "Name what nbdev shows as source; fold imports and what else a reader needs only to run the page"
+    add,order,res = visible.extra(pages_cells, site),[c['id'] for c in pages_cells],[]
     for c in cells:
-        if c['cell_type']!='code': continue
-        s = ''.join(c['source']).replace('code-summary: "Exported source"', 'code-summary: Source')
-        if only_imports(s):
-            s = '#| code-fold: true\n#| code-summary: Imports\n' + re.sub(r'(?m)^#\| code-(?:fold|summary):.*\n', '', s)
-        c['source'] = s
+        at = order.index(c['id']) if c.get('id') in order else -1
+        for i in [i for i in add if order.index(i)<=at]:
+            res.append(folded(add.pop(i), 'Imports and set-up'))
+        if c['cell_type']=='code':
+            s = ''.join(c['source']).replace('code-summary: "Exported source"', 'code-summary: Source')
+            if not s.lstrip('#| \n').startswith('show_doc') and visible.only_imports(s): s = folded(visible.bare(s), 'Imports')['source']
+            c['source'] = s
+        res.append(c)
+    return res
 
 def page_options(cells):
     "What a page of so many headings needs: its contents show the names of the section being read only, and so fit the window"
@@ -67,7 +71,7 @@ def stage(src, cfg):
         names[p.name] = front.get('output-file', p.name).replace('.html', '.ipynb')
         front = {k:v for k,v in front.items() if k not in ours}
         nb['cells'] = source_once(nb['cells'])
-        fold(nb['cells'])
+        nb['cells'] = fold(nb['cells'], json.loads((cfg.nbs_path/p.name).read_text())['cells'], f'{cfg.doc_host}{cfg.doc_baseurl}')
         front.update(page_options(nb['cells']))
         nb['cells'][:1] = [dict(cell_type='raw', metadata={}, source=f'---\n{yaml.safe_dump(front)}---\n'),
                            dict(cell_type='markdown', metadata={}, source=f'::: {{.pg-colab}}\n[Open in Colab]({colab}/{p.name})\n:::')]
@@ -81,13 +85,17 @@ def stage(src, cfg):
         s = nbdev_link.sub(lambda m: f'[{m[1]}]({m[2]})' if not m[3] or m[3] in shown else m[1], s)  # and names without a heading
         return re.sub(r'\]\([^()\s]*\)', lambda m: m[0] if '://' in m[0] else rename(m[0]), s)
     for name,nb in nbs.items():
-        markdown(nb, links)
+        markdown(nb, lambda s: commands(links(s)))
         (src/names[name]).write_text(json.dumps(nb))
     side = src/'sidebar.yml'
     lines = side.read_text().splitlines()
     listed = {l: l.strip('- ') for l in lines if l.endswith('.ipynb')}
     side.write_text(rename('\n'.join(l for l in lines if l not in listed or listed[l] in names)))
     return [f'sidebar.yml: {n} is missing in it, or in {cfg.nbs_path.name}/' for n in sorted(names.keys() ^ listed.values())]
+
+def commands(text):
+    "Text of a docstring with the commands in it as a block of code: a line each, to be copied"
+    return re.sub(r'(?m)^(examples?:)\n((?:[ ]+\S.*\n?)+)', lambda m: f'{m[1]}\n\n```\n{textwrap.dedent(m[2]).rstrip()}\n```\n', text)
 
 def css_loads(text): return re.findall(r'url\(\s*[\'"]?([^\'")]+)', text) + re.findall(r'@import\s+[\'"]([^\'"]+)', text)
 

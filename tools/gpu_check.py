@@ -20,6 +20,7 @@ from progrow.players import Players
 from progrow.precision import Precision, _possible
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator, StyleGenerator
+from progrow.switches import Switches
 from progrow.train import progressive_learner
 import results
 
@@ -30,15 +31,11 @@ root = Path(__file__).parents[1]
 @contextmanager
 def switched(tf32=False, benchmark=True, deterministic=False):
     "How PyTorch computes while the block runs"
-    b = torch.backends
-    kept = torch.get_float32_matmul_precision(),b.cudnn.allow_tf32,b.cudnn.benchmark,torch.are_deterministic_algorithms_enabled()
-    def put(matmul, conv, bench, det):
-        torch.set_float32_matmul_precision(matmul)
-        b.cudnn.allow_tf32,b.cudnn.benchmark = conv,bench
-        torch.use_deterministic_algorithms(det)
-    put('high' if tf32 else 'highest', tf32, benchmark and not deterministic, deterministic)
-    try: yield
-    finally: put(*kept)
+    before = torch.are_deterministic_algorithms_enabled()
+    with Switches(tf32=tf32, benchmark=benchmark and not deterministic).on():
+        torch.use_deterministic_algorithms(deterministic)
+        try: yield
+        finally: torch.use_deterministic_algorithms(before)
 
 def wait(device):
     if device.type=='cuda': torch.cuda.synchronize(device)

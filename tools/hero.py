@@ -1,12 +1,10 @@
-"""The pictures of the front page, drawn by the generator of monsters that ships with the package.
+"""The pictures of the front page, drawn by the 64x64 generator of faces that ships with the package.
 
-usage: hero.py [RUN]
+usage: hero.py
 
-Writes into nbs/assets/hero: walk.webp, a walk between random latent vectors that ends where it began, samples.png, the
-first 64 pictures of seed 1, none left out, and, where RUN is the folder of the run that made the generator (see
-experiments/train_shipped.py), strip.png, eight of them at the end of each resolution.
+Writes into nbs/assets/hero: walk.webp, a walk between random latent vectors that ends where it began, and samples.png, the
+first 64 pictures of seed 1, none left out.
 """
-import shutil, sys
 from pathlib import Path
 from PIL import Image
 from progrow.checkpoint import load_generator
@@ -17,15 +15,14 @@ from progrow.sampling import sample_images
 
 folder = Path(__file__).resolve().parents[1]/'nbs'/'assets'/'hero'
 
-def main(run=None):
+def main():
     folder.mkdir(parents=True, exist_ok=True)
-    G = load_generator('critters-progan')
-    frames = interpolate(G, n_points=5, frames=60, seed=3, rows=2, cols=6).transpose(0, 2, 3, 1)
+    G = load_generator('avatars64-progan')
+    frames = interpolate(G, n_points=5, frames=48, seed=3, rows=2, cols=6).transpose(0, 2, 3, 1)
     first,*others = [Image.fromarray(o).resize((768, 256), Image.Resampling.NEAREST) for o in frames]
     with atomic_write(folder/'walk.webp') as f:
-        first.save(f, 'webp', save_all=True, append_images=others, duration=80, loop=0, quality=60, method=4)
+        first.save(f, 'webp', save_all=True, append_images=others, duration=90, loop=0, quality=50, method=4)
     with atomic_write(folder/'samples.png') as f:
         show_images(sample_images(G, 64, seed=1), rows=4).image.save(f, 'png', optimize=True)
-    if run: shutil.copy(Path(run)/'strip.png', folder/'strip.png')
 
-if __name__=='__main__': main(*sys.argv[1:])
+if __name__=='__main__': main()

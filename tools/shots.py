@@ -1,5 +1,5 @@
 """Look at every page of the built site in system Chromium: at 1280 and 390 px, in light and in dark. Exits 1 where something runs out of
-the window, text is cut off, cells of a table run together, or a slider is too short to use.
+the window, text is cut off, cells of a table run together, or a slider is too short to use, headings stack.
 
 usage: python tools/shots.py [--out FOLDER] [PAGE ...]     with --out, a picture of each whole page as well"""
 import argparse, asyncio, base64, json, re, shutil, subprocess, sys, tempfile
@@ -19,7 +19,7 @@ look = r"""(() => {
   const scrolls = e => { for (; e && e!==document.body; e = e.parentElement) if (/auto|scroll/.test(getComputedStyle(e).overflowX)) return true };
   const ink = e => { const r = document.createRange(); r.selectNodeContents(e); return r.getBoundingClientRect() };
   for (const e of document.querySelectorAll('body *')) {
-    if (!seen(e)) continue;
+    if (!seen(e) || e.parentElement.closest('svg')) continue;
     const b = e.getBoundingClientRect(), s = getComputedStyle(e);
     if (b.right>wide+1 && b.width && !scrolls(e)) bad.add(`<${e.localName}> runs ${Math.round(b.right-wide)} px out of the window: ${text(e)}`);
     if (/hidden|clip/.test(s.overflowX) && e.scrollWidth>e.clientWidth+1 && e.clientWidth && text(e) && !e.closest('svg'))
@@ -36,6 +36,12 @@ look = r"""(() => {
   }
   for (const e of document.querySelectorAll('input[type=range]'))
     if (seen(e) && e.getBoundingClientRect().width<140) bad.add(`a slider of ${Math.round(e.getBoundingClientRect().width)} px: ${text(e.parentElement)}`);
+  const heads = [...document.querySelectorAll('main :is(h2, h3)')].filter(seen), between = document.createRange();
+  for (const [i, h] of heads.slice(0, -1).entries()) {
+    between.setStartAfter(h);
+    between.setEndBefore(heads[i+1]);
+    if (['', 'source'].includes(between.toString().trim()) && !between.cloneContents().querySelector('img, svg, table')) bad.add(`nothing between the headings ${text(h)} and ${text(heads[i+1])}`);
+  }
   const toc = document.querySelector('#TOC'), box = toc && toc.getBoundingClientRect();
   if (toc && seen(toc) && wide>1000 && box.height>innerHeight) bad.add(`contents of ${Math.round(box.height)} px, longer than the window`);
   return JSON.stringify([...bad]);
@@ -83,11 +89,11 @@ class Browser:
 
     async def picture(self, path):
         size = (await self.do('Page.getLayoutMetrics'))['cssContentSize']
-        shot = await self.do('Page.captureScreenshot', captureBeyondViewport=True, clip=dict(x=0, y=0, width=size['width'], height=size['height'], scale=1))
+        shot = await self.do('Page.captureScreenshot', format='webp', quality=80, captureBeyondViewport=True, clip=dict(x=0, y=0, width=size['width'], height=size['height'], scale=1))
         path.write_bytes(base64.b64decode(shot['data']))
 
 async def looks(pages, out=None):
-    "What is wrong, a line each"
+    "What is wrong, printed as it is found"
     bad = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as tmp:
         browser = Browser()
@@ -98,9 +104,10 @@ async def looks(pages, out=None):
                 for name,(width,theme) in views.items():
                     if theme=='dark' and not out: continue # the two themes differ in colour only
                     await browser.show(page, width, theme)
-                    if out: await browser.picture(out/f'{page.stem}_{name}.png')
+                    if out: await browser.picture(out/f'{page.stem}_{name}.webp')
                     for o in json.loads(await browser.js(look)): found.setdefault(o, []).append(name)
-                bad += [f'{page.name} ({", ".join(where)}): {o}' for o,where in found.items()]
+                bad += found
+                for o,where in found.items(): print(f'shots: {page.name} ({", ".join(where)}): {o}', flush=True)
         finally:
             browser.process.terminate()
             browser.process.wait(20)
@@ -116,7 +123,6 @@ def main():
     if not pages: sys.exit(f'no pages in {a.site}: build them with tools/build_docs.py')
     if a.out: a.out.mkdir(parents=True, exist_ok=True)
     bad = asyncio.run(looks(pages, a.out))
-    for b in bad: print('shots:', b)
     print(f'{len(pages)} pages, {len(bad)} problems')
     return bool(bad)
 

@@ -1,0 +1,43 @@
+"Project pictures and write ONNX from the command line; walks and sets with their further flags."
+import json, sys
+import numpy as np, pytest, torch
+from PIL import Image
+from progrow.cli import main
+from progrow.data import image_pyramid
+from progrow.images import save_images
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_images(torch.rand(1, 3, 32, 32)*2-1, tmp_path/'a.png')
+    return tmp_path
+
+def test_project(here, capsys):
+    assert main('project avatars-progan a.png a.png --steps 3 --floor 1 --device cpu'.split())==0
+    out = capsys.readouterr().out
+    assert out.count('a.png: distance')==2 and '(the floor)' in out and out.endswith(': projected\n')
+    assert sorted(o.name for o in (here/'projected').iterdir())==['descent.gif','errors.json','latents.npz','projected.png']
+    assert len(json.loads((here/'projected'/'errors.json').read_text())['error'])==2
+
+@pytest.mark.parametrize('words,match,code', [
+    ('project avatars-progan', 'required: pictures', 2), ('project avatars-progan b.png', 'b.png', 1), ('project avatars-progan a.png --space w', 'no styles', 1),
+    ('project avatars-progan a.png --steps 0', 'steps must be 1 or more', 1), ('export-onnx avatars-progan --space w', 'no styles', 1),
+    ('sample avatars-progan --n 0 --out a.zip', '--n must be 1 or more', 1), ('interpolate avatars-progan --seeds x', 'no list of seeds', 1)])
+def test_refusals_are_one_line(here, capsys, words, match, code):
+    assert main(words.split())==code
+    out,err = capsys.readouterr()
+    assert not out and err.count('\n')==1 and match in err
+
+def test_onnx_says_what_to_install(here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    assert main('export-onnx avatars-progan'.split())==1
+    assert "pip install 'progrow[onnx]'" in capsys.readouterr().err and not (here/'generator.onnx').exists()
+
+def test_a_zip_of_samples_is_a_data_set(here):
+    assert main('sample avatars-stylegan --n 3 --out set.zip --psi .5 --psi-cutoff 2 --device cpu'.split())==0
+    p = image_pyramid(here/'set.zip', 32, cache=False)
+    assert len(p)==3 and p.labels is None
+
+def test_a_smooth_walk_through_seeds(here):
+    assert main('interpolate avatars-stylegan --seeds 3,7 --smooth --frames 4 --scale 1 --psi .7 --psi-cutoff 4 --device cpu'.split())==0
+    with Image.open(here/'walk.gif') as im: assert im.n_frames==4

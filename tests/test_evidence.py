@@ -1,0 +1,92 @@
+"The papers' experiments in miniature: their scripts, their results files, and the numbers that the pages take from them"
+import importlib, json, re, sys
+from pathlib import Path
+import pytest, torch
+from progrow.data import image_pyramid
+
+root = Path(__file__).parents[1]
+evidence = root/'nbs'/'assets'/'evidence'
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
+    yield importlib.import_module
+    for m in ('ablations','escalation','trials','results'): sys.modules.pop(m, None)
+
+def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
+def prose(page):
+    cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
+    return '\n'.join(''.join(c['source']) for c in cells if c['cell_type']=='markdown')
+
+@pytest.mark.parametrize('name', ('ablations','escalation'))
+def test_results_are_of_the_settings_that_the_script_has(script, name):
+    made = held(name)
+    assert made['settings']==json.loads(json.dumps(script(name).settings())) and made['versions']['torch'] and made['rows']
+    asked = [json.dumps(r['asked']) for r in made['rows']]
+    assert len(set(asked))==len(asked)
+
+def test_all_rows_of_the_table_had_the_same_arithmetic():
+    made = held('ablations')
+    for r in made['rows']:
+        share = made['settings']['rows'][r['asked']['row']]['budget']
+        assert abs(r['flops']/share/made['settings']['budget']-1)<.03
+        if r['asked']['seed']==0: assert (evidence/'ablations'/f"{r['asked']['row'].replace('*', '-star')}-0.png").exists()
+
+def test_a_row_changes_what_it_says(script):
+    rows = script('ablations').rows
+    def differ(a, b): return {k for k in rows[a] if rows[a][k]!=rows[b][k]}
+    assert differ('a', 'b')=={'schedule'}==differ('b', 'c') and differ('g', 'h')=={'budget'} and differ('f', 'g')=={'generator'}
+    assert differ('d', 'e')=={'discriminator'}==differ('e*', 'e')
+    assert rows['g']['generator']==rows['g']['discriminator']=={} # ProGAN as it is
+
+@pytest.mark.parametrize('row', ('a','e*'))
+def test_a_row_trains_with_an_adam_of_its_own(script, row):
+    a,images = script('ablations'),image_pyramid('avatars', 32, n=64)
+    learn = a.row_learner(images, row, .01)
+    before = learn.model.generator.blocks['4'].conv.weight.clone()
+    with learn.no_bar(), learn.no_logging(): learn.fit()
+    assert not torch.equal(before, learn.model.generator.blocks['4'].conv.weight) and not learn.skipped
+    assert {g['betas'] for g in learn.opt.opt.param_groups}=={(0.,a.rows[row]['beta2'])}
+    assert 'generator_step' not in vars(learn)
+
+def test_the_generator_learns_at_every_nth_step(script):
+    a,images,steps = script('ablations'),image_pyramid('avatars', 32, n=64),[]
+    learn = a.row_learner(images, 'a', .32) # 100 steps of 32 pictures
+    class Stop(Exception): pass
+    class Count(a.Callback):
+        order = 61
+        def after_batch(self):
+            steps.append(learn.model.generator.blocks['4'].conv.weight.sum().item())
+            if len(steps)==10: raise Stop('enough')
+    with learn.no_bar(), learn.no_logging(), pytest.raises(Stop): learn.fit(cbs=[Count()])
+    assert [i+1 for i in range(1, 10) if steps[i]!=steps[i-1]]==[5, 10]
+
+def test_signals_are_those_that_enter_an_activation(script):
+    e = script('escalation')
+    probe = e.Probe(torch.randn(8, 3, 16, 16))
+    class Model: generator,discriminator = e.Generator(16, **e.widths),e.Discriminator(16, fmap_base=128, fmap_max=64)
+    probe.learn = type('Learn', (), dict(model=Model))()
+    probe.step = 0
+    quiet = probe.look()
+    with torch.no_grad():
+        for o in Model.discriminator.modules():
+            if isinstance(o, e.Equalized): o.weight.mul_(10)
+    loud = probe.look()
+    assert loud['G']==quiet['G'] and loud['D']>50*quiet['D'] and loud['variety']==quiet['variety']
+
+@pytest.mark.parametrize('page,name', (('91_ablations','ablations'), ('96_escalation','escalation')))
+def test_a_page_was_run_with_the_results_that_are_there(page, name):
+    cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
+    said = ''.join(''.join(o.get('text', '')) for c in cells for o in c.get('outputs', ()))
+    rows = held(name)['rows']
+    assert int(re.search(r'(\d+) of \d+ runs are done', said)[1])==len(rows), f'run nbs/{page}.ipynb again'
+    minutes = sum(r['cpu_seconds'] for r in rows)/60
+    assert abs(float(re.search(r'([\d.]+) CPU minutes', said)[1])-minutes)<=.51
+
+def test_pages_say_what_their_files_say():
+    made,text = held('escalation')['settings'],prose('96_escalation')
+    assert f"{made['steps']} steps of {made['batch']} pictures" in text and made['rates']['high']/made['rates']['healthy']==16
+    rows,text = held('ablations')['settings']['rows'],prose('91_ablations')
+    assert rows['h']['budget']==3 and 'three times as much' in text
+    assert [rows[r]['schedule']['batch_size'] for r in ('b','c')]==[32, 8] and 'Our batches are 32 and 8' in text
+    assert rows['f']['schedule']['learning_rate']/rows['e']['schedule']['learning_rate']==pytest.approx(10)
