@@ -304,3 +304,7 @@ def compare(
     try: return how(g)
     except KeyError as e:
         raise ValueError(f"there is no array {e} in this file: it is no golden file, or not a whole one") from e
+
+# %% ../nbs/77_golden.ipynb #of770023
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['compare']

@@ -119,3 +119,7 @@ def to_official(
     state = {k:v.detach().cpu().numpy() for k,v in net.state_dict().items()}
     rows = layer_table(net, fused_scale)
     return {r._asdict()[dialect]: np.ascontiguousarray(layouts[r.kind][dialect][1](state[r.ours])) for r in rows}
+
+# %% ../nbs/75_layer_table.ipynb #of740021
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['layer_table', 'to_official']

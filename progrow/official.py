@@ -358,3 +358,7 @@ def _zoo(parts, said):
     config = next(nets[p] for p in ('Gs','G','D') if p in nets).config
     settings = {**config, 'family':'pytorch_GAN_zoo'}
     return Pretrained(*map(nets.get, ('G','D','Gs')), settings, "ProGAN of pytorch_GAN_zoo")
+
+# %% ../nbs/76_official.ipynb #of760028
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['from_state', 'Pretrained']

@@ -329,3 +329,7 @@ def read_torch(
 ): # Plain values, `Settings`, and an `Array` for each tensor
     "What a file of PyTorch holds; nothing of it runs. `ValueError` says what it asks for, or that it is damaged"
     return _carefully(_from_archive if zipfile.is_zipfile(path) else _from_sequence, path)
+
+# %% ../nbs/78_pickles.ipynb #of780021
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['read_pickle', 'read_torch']

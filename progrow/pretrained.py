@@ -197,3 +197,7 @@ def main(
     return 0 if found.good else 1
 
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
+
+# %% ../nbs/80_pretrained.ipynb #of800020
+# What users import. The other names on this page are for our own modules, and may change.
+__all__ = ['load_official', 'from_state', 'Pretrained']

@@ -247,7 +247,7 @@ def mutated(data, r):
     return bytes(d)
 
 FUZZ = """
-import builtins, os, random, resource, sys, tempfile, time
+import os, random, resource, sys, tempfile, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from test_pretrained import load_official, mutated, seeds_of_files
@@ -255,14 +255,14 @@ import subprocess
 def caught(*args, **kw): raise SystemExit('something was run')
 files = seeds_of_files(Path(tempfile.mkdtemp()))
 begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-os.system = builtins.eval = subprocess.Popen = caught
+os.system = os.popen = subprocess.Popen = caught
 r,path,slow,good = random.Random(0),Path(tempfile.mkdtemp())/'x',0,0
 for i in range({n}):
     path.write_bytes(mutated(files[i%len(files)], r))
-    t = time.perf_counter()
+    t = time.process_time()
     try: load_official(path, fused_scale=True); good += 1
     except ValueError as e: assert str(e) and len(str(e))<2000, str(e)[:3000]
-    slow = max(slow, time.perf_counter()-t)
+    slow = max(slow, time.process_time()-t)
 print(good, slow, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-begin)
 """
 
