@@ -53,6 +53,15 @@ def fold(cells, pages_cells, site):
             if not s.lstrip('#| \n').startswith('show_doc') and visible.only_imports(s): s = folded(visible.bare(s), 'Imports')['source']
             c['source'] = s
         res.append(c)
+    return joined(res)
+
+def joined(cells):
+    "Folded cells that follow each other as one"
+    res,top = [],'#| code-fold: true\n#| code-summary: Imports'
+    for c in cells:
+        if res and all(o['cell_type']=='code' and ''.join(o['source']).startswith(top) and not o.get('outputs') for o in (res[-1], c)):
+            res[-1] = folded('\n'.join(visible.bare(''.join(o['source'])) for o in (res[-1], c)), 'Imports and set-up')
+        else: res.append(c)
     return res
 
 def page_options(cells):
