@@ -337,8 +337,7 @@ def _walking(*,
     labels:str=None, # Their classes, in turn, like 3 or 0-3 or bag; left out: all in turn, where there are classes
     device:str=None, # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     resolution:int=None, # Side of a picture in pixels; left out: the generator's own
-    psi:float=1., # Truncation, for generators that know it
-    psi_cutoff:int=None # Layers that are truncated, from the first; left out: all
+    psi:float=1. # Truncation, for generators that know it
 ): "Flags for `progrow.explore.interpolate`"
 
 # %% ../nbs/82_cli.ipynb #e4b9594f
@@ -348,6 +347,7 @@ def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shippe
     *, out:Path='walk.gif', # A .gif, or an .mp4 (pip install 'progrow[video]')
     fps:float=20., # Frames per second
     scale:int=None, # Screen pixels per pixel; left out: enough for about 256
+    psi_cutoff:int=None, # Layers that are truncated, from the first; left out: all
     **kwargs):
     """Walk from picture to picture, as a GIF or a video
 
@@ -355,8 +355,7 @@ def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shippe
       progrow interpolate run --rows 2 --cols 4
       progrow interpolate faces.pt --n-points 10 --frames 600 --fps 30 --out faces.mp4"""
     from progrow.explore import save_animation
-    pictures = _walked(file, **kwargs)
-    save_animation(pictures, out, fps, scale)
+    save_animation(pictures := _walked(file, psi_cutoff=psi_cutoff, **kwargs), out, fps, scale)
     return f'{len(pictures)} frames: {out}'
 
 # %% ../nbs/82_cli.ipynb #7f9c1328
@@ -404,12 +403,12 @@ def info(what:Path, # Generator (also one that comes with progrow), checkpoint, 
     from progrow.runs import describe
     return _report(describe(what), json)
 
+from .edit_commands import export_onnx, project # they come last in the list
+
 # %% ../nbs/82_cli.ipynb #df8b38eb
 def __getattr__(name):
     if name!='options': raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from progrow.presets import options # where it lives now
     return options
-
-from progrow.edit_commands import export_onnx, project # they come last in the list
 
 if __name__=='__main__' and '__file__' in globals(): sys.exit(main())
