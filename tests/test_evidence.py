@@ -102,4 +102,7 @@ def test_what_is_said_about_escalation_is_in_the_file():
     assert f'pass 10 in {loud} of the {len(bare)} LSGAN runs without pixelnorm, and in none of the {len(normed)} with it' in text
     assert f"reach {max(map(peak, bare)):.0f} without it and {max(map(peak, normed)):.1f} with it" in text
     assert f"{max(peak(r, 'D') for r in bare):.0f}" in text
+    for points in (r['points'] for r in bare if peak(r)>10):
+        i = next(i for i,p in enumerate(points) if p['G']>10)
+        assert points[i-1]['G']<2 and points[i]['step']-points[i-1]['step']==10
     assert f'in one case out of {comb(12, loud)/comb(6, loud):.0f}' in text
