@@ -95,11 +95,13 @@ def test_pages_say_what_their_files_say():
 def test_what_is_said_about_escalation_is_in_the_file():
     text,runs = prose('96_escalation'),held('escalation')['rows']
     def peak(r, k='G'): return max(p[k] for p in r['points'])
-    def of(loss, *arms): return [r for r in runs if r['asked']['loss']==loss and r['asked']['rate']=='high' and r['asked']['arm'] in arms]
+    high = [r for r in runs if r['asked']['rate']=='high']
+    def of(loss, *arms): return [r for r in high if r['asked']['loss']==loss and r['asked']['arm'] in arms]
     bare,normed = of('lsgan', 'no pixelnorm', 'neither'),of('lsgan', 'both', 'not equalized')
     loud = sum(peak(r)>10 for r in bare)
     assert not any(peak(r)>10 for r in normed) and not any(peak(r)>10 for r in runs if r['asked']['loss']=='wgan-gp')
-    assert f'pass 10 in {loud} of the {len(bare)} LSGAN runs without pixelnorm, and in none of the {len(normed)} with it' in text
+    assert f'pass 10 in {loud} of the {len(bare)} LSGAN runs without pixelnorm' in text
+    assert f'in none of the {len(normed)} with it' in text
     assert f"reach {max(map(peak, bare)):.0f} without it and {max(map(peak, normed)):.1f} with it" in text
     assert f"{max(peak(r, 'D') for r in bare):.0f}" in text
     for points in (r['points'] for r in bare if peak(r)>10):
