@@ -292,8 +292,8 @@ class ZooStdDev(MinibatchStdDev):
 
 class ZooDiscriminator(Discriminator):
     "The discriminator of pytorch_GAN_zoo"
-    def add_levels(self, *args):
-        super().add_levels(*args)
+    def add_levels(self, *args, **switches):
+        super().add_levels(*args, **switches)
         self.blocks['4'].stddev = ZooStdDev(self.group_size)
 
     def outputs(self, images, alpha=1., noise=0.):
