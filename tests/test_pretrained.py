@@ -1,5 +1,5 @@
 "Published weights: names and layouts, pickles that are read and not run, golden files, the command line."
-import gzip, io, os, pickle, random, resource, subprocess, sys, zipfile
+import gzip, os, pickle, random, subprocess, sys, types
 from math import sqrt
 import numpy as np, pytest, torch
 from golden_files import FULL, from_subset, there
@@ -9,10 +9,9 @@ from progrow.checkpoint import load_generator, save_generator
 from progrow.cli import main as progrow
 from progrow.golden import compare
 from progrow.layer_table import layer_table, to_official
-from progrow.networks import Discriminator, Generator
-from progrow.pickles import read_pickle, read_torch
-from progrow.pretrained import arrays_of, from_state, load_official, main
-from progrow.style import StyleGenerator
+from progrow.networks import Generator
+from progrow.pickles import read_pickle
+from progrow.pretrained import from_state, load_official, main
 
 families = [('progan', 0), ('fused', 0), ('fused', 3), ('stylegan', 0), ('stylegan', 3)]
 
@@ -77,13 +76,7 @@ def test_official_pickles(file, family, classes, protocol):
 def test_a_pickle_of_python_2(file):
     "There bytes are text, of all 256 letters"
     with official_class('tfutil') as Network: data = pickle.dumps(record(Network, networks('fused')[0], 'Gs', 'fused'), 2)
-    out,last = io.BytesIO(),0
-    import pickletools
-    ops = list(pickletools.genops(data))
-    for (op,arg,at),nxt in zip(ops, [*(o[2] for o in ops[1:]), len(data)]):
-        out.write(data[at:nxt])
-    words = data.replace(b'c_codecs\nencode\n', b'c_codecs\nencode\n')
-    assert load_official(file(words)).best is not None
+    assert load_official(file(data)).best is not None
     x = np.arange(3, dtype=np.float32)
     raw = x.tobytes()
     old = (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x03tcnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
@@ -135,7 +128,6 @@ def zoo_by_hand(g, z, alpha):
 
 def test_checkpoints_of_pytorch_gan_zoo(tmp_path):
     g,d = zoo_state()
-    import types
     for name in ('models','models.utils','models.utils.config'): sys.modules[name] = types.ModuleType(name)
     class BaseConfig: pass
     BaseConfig.__module__,BaseConfig.__qualname__ = 'models.utils.config','BaseConfig'
@@ -278,7 +270,7 @@ def seeds_of_files(folder):
     return [*found, (folder/'y.npz').read_bytes()]
 
 def test_two_thousand_damaged_files_run_nothing_and_take_little():
-    "Each is read or refused in a sentence, in less than ten seconds and, all in all, 256 MB"
+    "Each is read or refused in a sentence, in less than ten seconds of CPU and, all in all, 256 MB"
     here = os.path.dirname(__file__)
     code = FUZZ.format(paths=[here, os.path.dirname(here)], n=2000)
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=280)
@@ -312,8 +304,7 @@ def test_golden_files_of_any_kind(family, classes, resolution, channels):
     g = golden_like(networks(family, classes, resolution, channels), family)
     d = compare(g)
     assert d.good, str(d)
-    assert len(d)>=10 and not compare({**g, 'G.layer1.weight' if family!='stylegan' else 'G.synthesis.layer1.weight':g['d_in'][:1]*0}
-                                      if False else {**g, 'img_lod1':g['img_lod1']+.01}).good
+    assert len(d)>=8 and not compare({**g, 'img_lod1':g['img_lod1']+.01}).good
 
 def test_a_golden_trajectory_of_a_fading_style_network_runs():
     "Its numbers are checked by files that have them; here, that both R1 and a fade are taken, and compared"
