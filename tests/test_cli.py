@@ -51,7 +51,7 @@ def test_overview_and_version(capsys):
         for k,f in commands.items(): assert re.search(rf'^  {k} +{re.escape(inspect.getdoc(f).splitlines()[0])}$', out, re.M)
     assert main(['--version'])==0 and capsys.readouterr().out==f'progrow {__version__}\n'
     assert set(commands)=={'data','train','resume','sample','grid','mix','interpolate','evaluate','info','runs','timelapse','compare',
-                           'project','export-onnx'}
+                           'project','export-onnx','convert'}
 
 @pytest.mark.parametrize('name', commands)
 def test_every_help_page(name, capsys):
@@ -69,7 +69,7 @@ def test_flags_are_those_of_python():
     from progrow.train import fit_progressive, progressive_learner, resume_run
     ours = lambda name: defaults(commands[name])
     for name,fs,extra,left in (
-            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','column','gpus','schedule','loss','cache','yes'}, {'source','generator','discriminator','cbs','kwargs','progress','show'}),
+            ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','column','gpus','schedule','loss','cache','yes'}, {'source','generator','discriminator','cbs','kwargs','progress','show','switches'}),
             ('resume', [resume_run], {'quiet','resolution','total_kimg','more_images'}, {'show'}),
             ('data', [avatars, image_pyramid], {'images','preview','json','n','seed','cache'}, {'source','progress','kwargs'}),
             ('interpolate', [save_animation, interpolate], {'file','out','device','frames'}, {'generator','path'})):
@@ -85,7 +85,7 @@ def test_on_off_and_dashes():
     a = p.parse_args(['x.zip', '--latent-dim', '8', '--dry-run', '--average-kimg', '2'])
     assert (a.images, a.latent_dim, a.dry_run, a.average_kimg, a.resolution)==('x.zip', 8, True, 2., None)
 
-@pytest.mark.parametrize('words', [['nonsense'], ['train', '--speed', '2'], ['train', '--seed', 'x'], ['train', '--latent', '8'], ['sample'], ['info'], ['info', 'a', 'b'], ['--nonsense']])
+@pytest.mark.parametrize('words', [['nonsense'], ['train', '--speed', '2'], ['train', '--seed', 'x'], ['train', '--latent', '8'], ['grid'], ['info'], ['info', 'a', 'b'], ['--nonsense']])
 def test_usage_errors(words, capsys):
     assert main(words)==2
     out,err = capsys.readouterr()
@@ -410,7 +410,7 @@ def test_bugs_are_not_hidden(monkeypatch):
     with pytest.raises(KeyError): main(['broken'])
 
 def test_exit_codes_of_the_process():
-    assert script('sample').returncode==2
+    assert script('grid').returncode==2
     r = script('info', 'nowhere')
     assert r.returncode==1 and r.stderr.count('\n')==1 and not r.stdout
 
@@ -490,14 +490,14 @@ def test_samples_are_png_and_leave_none_behind(capsys, tmp_path):
     assert main(f'sample plain --n 8 --out {tmp_path}/s'.split())==0
 
 def test_classes_by_name(monkeypatch, capsys, tmp_path):
-    from progrow import runs
-    names,opened = ['coat','bag','7-up',*'defghij'],runs.open_generator
+    from progrow import pretrained
+    names,opened = ['coat','bag','7-up',*'defghij'],pretrained.opened
     def named(*args): G = opened(*args); G.classes = names; return G
     def drawn(labels):
         assert main(f'sample classes --n 4 --labels {labels} --out {tmp_path}/a.png'.split())==0
         return (tmp_path/'a.png').read_bytes()
     by_number = drawn('1,2')
-    monkeypatch.setattr(runs, 'open_generator', named)
+    monkeypatch.setattr(pretrained, 'opened', named)
     assert drawn('bag,7-up')==drawn('1-2')==by_number!=drawn('coat')
     refused(capsys, f'sample classes --labels bog --out {tmp_path}/a.png', 'or names: coat, bag')
 
