@@ -72,7 +72,7 @@ def test_flags_are_those_of_python():
             ('train', [image_pyramid, progressive_learner, fit_progressive], {'path','quiet','n','config','column','gpus','schedule','loss','cache','yes'}, {'source','generator','discriminator','cbs','kwargs','progress','show','switches'}),
             ('resume', [resume_run], {'quiet','resolution','total_kimg','more_images'}, {'show'}),
             ('data', [avatars, image_pyramid], {'images','preview','json','n','seed','cache'}, {'source','progress','kwargs'}),
-            ('interpolate', [save_animation, interpolate], {'file','out','device','frames'}, {'generator','path'})):
+            ('interpolate', [save_animation, interpolate], {'file','out','device','frames','seeds'}, {'generator','path'})):
         cli,python = ours(name),defaults(*fs)
         assert not set(cli)-set(python)-extra, name
         assert not set(python)-set(cli)-left, name
