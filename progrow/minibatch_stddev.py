@@ -10,7 +10,6 @@ from functools import cache
 from warnings import warn
 import torch
 from torch import nn, Tensor
-from .equalized import EqualizedLinear
 
 # %% ../nbs/22_minibatch_stddev.ipynb #3101e977
 @cache
@@ -69,11 +68,12 @@ class MinibatchDiscrimination(nn.Module):
         nf:int, # Channels of the 4x4 features
         group_size:int=4, # See `stddev_group`
         kernels:int=16, # Maps that it appends
-        dims:int=4 # Numbers in each vector that is compared
+        dims:int=4, # Numbers in each vector that is compared
+        linear=nn.Linear # Makes the layer that learns, from numbers that go in and that come out
     ):
         super().__init__()
         self.group_size,self.kernels = group_size,kernels
-        self.project = EqualizedLinear(nf*16, kernels*dims, gain=1)
+        self.project = linear(nf*16, kernels*dims)
     def forward(self, x:Tensor) -> Tensor: # (n, nf, 4, 4) -> (n, nf+kernels, 4, 4)
         n,g = len(x),stddev_group(len(x), self.group_size)
         m = self.project(x.flatten(1)).float().view(g, n//g, self.kernels, -1) # groups as in `minibatch_stddev`
@@ -83,10 +83,11 @@ class MinibatchDiscrimination(nn.Module):
 def variety_layer(
     name:str|None, # `'stddev'`, `'discrimination'` or None
     nf:int, # Channels that come in
-    group_size:int # Images that are looked at together
+    group_size:int, # Images that are looked at together
+    linear=nn.Linear # See `MinibatchDiscrimination`
 )->tuple: # The layer, and how many channels it adds
     "What shows the critic the variety of a batch"
     if name is None: return nn.Identity(),0
     if name=='stddev': return MinibatchStdDev(group_size),1
-    layer = MinibatchDiscrimination(nf, group_size)
+    layer = MinibatchDiscrimination(nf, group_size, linear=linear)
     return layer,layer.kernels

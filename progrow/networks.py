@@ -268,7 +268,7 @@ class DiscriminatorEnd(nn.Module):
         variety:str|None='stddev' # See `variety_layer`
     ):
         super().__init__()
-        self.stddev,more = variety_layer(variety, nf, group_size)
+        self.stddev,more = variety_layer(variety, nf, group_size, partial(EqualizedLinear, gain=1))
         self.conv,(self.act0,self.act1) = EqualizedConv2d(nf+more, nf),two_activations(nf, norm)
         self.dense0,self.dense1 = EqualizedLinear(nf*16, nf),EqualizedLinear(nf, n_out, gain=1)
 
