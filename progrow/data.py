@@ -178,20 +178,23 @@ class PyramidLoader(DataLoader):
     def __iter__(self):
         "One batch after the other: `(images,)` or `(images, labels)`"
         starts = range(self.start, self.start+self.n_batches*self.batch_size, self.batch_size)
-        gpu = self.device is not None and torch.device(self.device).type=='cuda'
-        for k,(u,*labels) in one_ahead(self._pinned, starts) if gpu else map(self._read, starts):
-            alpha = self.alpha(k) if callable(self.alpha) else self.alpha
-            u,*labels = (o.to(self.device, non_blocking=gpu) for o in (u, *labels))
-            yield _as_floats(u, alpha),*labels
+        if self.device is None or torch.device(self.device).type!='cuda': yield from map(self._batch, starts); return
+        for k,held in one_ahead(self._pinned, starts):
+            u,*labels = (o.to(self.device, non_blocking=True) for o in held)
+            yield _as_floats(u, self._alpha(k)),*labels
 
-    def _read(self, k):
-        p = self.pyramid
-        i,flips = (o[self.share] for o in image_order(k, self.batch_size, len(p), self.seed))
-        u = _picked(p, i, self.resolution, flips if self.mirror else False)
-        return k,[u, torch.from_numpy(p.labels[i])] if self.labels else [u]
-
+    def _alpha(self, k): return self.alpha(k) if callable(self.alpha) else self.alpha
+    def _order(self, k):
+        i,flips = (o[self.share] for o in image_order(k, self.batch_size, len(self.pyramid), self.seed))
+        return i,flips if self.mirror else False
+    def _batch(self, k):
+        p,(i,flips) = self.pyramid,self._order(k)
+        x = p.batch(i, self.resolution, self._alpha(k), flips, self.device)
+        return (x, torch.from_numpy(p.labels[i]).to(self.device)) if self.labels else (x,)
     def _pinned(self, k): # in the other thread, which has to be told the GPU
-        with torch.cuda.device(self.device): return k,[o.pin_memory() for o in self._read(k)[1]]
+        p,(i,flips) = self.pyramid,self._order(k)
+        held = [_picked(p, i, self.resolution, flips)] + [torch.from_numpy(p.labels[i])]*self.labels
+        with torch.cuda.device(self.device): return k,[o.pin_memory() for o in held]
 
 # %% ../nbs/12_data.ipynb #d741cdfa
 @patch

@@ -385,7 +385,7 @@ quick = dict(latent_dim=6, fmap_base=32, fmap_max=8, device='cpu', schedule=Grow
 def test_fit_progressive_writes_its_files(tmp_path):
     from PIL import Image
     learn = fit_progressive(noise(resolution=8), path=tmp_path/'out', **quick)
-    assert sorted(os.listdir(tmp_path/'out'))==['checkpoints','generator.pt','log.jsonl','losses.png','samples.png','settings.json','strip.png']
+    assert sorted(os.listdir(tmp_path/'out'))==['checkpoints','generator.pt','log.jsonl','losses.png','samples.png','settings.json','sheets','strip.png']
     for o in (tmp_path/'out').glob('*.png'):
         with Image.open(o) as im: im.verify()
     assert torch.equal(sample_images(load_generator(tmp_path/'out'/'generator.pt'), 2), learn.sample(2))
