@@ -27,6 +27,7 @@ def _of_record(record, where):
     "The arrays and the settings of a network"
     name = record.get('build_func_name')
     if not isinstance(name, str) or name not in _builders:
+        name = name if isinstance(name, str) else type(name).__name__ # what is nested may be long
         raise ValueError(f"{where} was built by {some([name])}; known here are the networks of ProGAN and StyleGAN: "
                          f"{', '.join(_builders)}")
     parts,state,said = record.get('components') or {},{},{}
@@ -51,7 +52,7 @@ def _from_pickle(path):
     nets = found if isinstance(found, (tuple,list)) else [found]
     if not 1<=len(nets)<=3 or not all(isinstance(o, Network) for o in nets):
         raise ValueError(f"{path.name} holds a {type(found).__name__}, not the networks (G, D, Gs) of a published file")
-    names = ('G','D','Gs') if len(nets)==3 else ['D' if str(o.get('build_func_name'))[:2]=='D_' else 'Gs' for o in nets]
+    names = ('G','D','Gs') if len(nets)==3 else ['D' if o.get('build_func_name') in ('D_paper','D_basic') else 'Gs' for o in nets]
     state,said = {},{}
     for n,o in zip(names, nets):
         own,settings = _of_record(o, n)
