@@ -50,6 +50,14 @@ def _draw_styled(i, seed, resolution, style, options, attributes):
 
 _draw_avatar = partial(_draw_styled, style='avataaars', options=avatar_options, attributes=avatar_attributes)
 
+def _styled_set(name, style, options, attributes, by, classes, licence, n, resolution, seed, cache, progress):
+    "A set in one of the library's styles; its labels are the attribute `by`"
+    v,(n,seed) = metadata.version('dicebear-styles'),_check_counts(n, seed)
+    draw = partial(_draw_styled, style=style, options=options, attributes=attributes, seed=seed,
+                   resolution=check_size(resolution))
+    key,source = [name,seed,options,metadata.version('dicebear-core'),v,1],f'DiceBear {style} {v}, seed {seed}'
+    return _drawn(key, draw, n, resolution, cache, progress, by, classes, source, licence)
+
 # %% ../nbs/13_sets.ipynb #d2717a17
 def _drawn(key, draw, n, resolution, cache, progress, by, classes, source, licence):
     "The set whose picture `i` is `draw(i)` -> array, attributes; its labels are the attribute `by`"
@@ -100,14 +108,10 @@ def avatars(
     progress:bool=None, # See `image_pyramid`
 )->ImagePyramid: # `.attributes` holds hair, skin, glasses, …; `.labels` number the seven skin tones
     "Drawn faces: DiceBear's style `avataaars`"
-    v = metadata.version('dicebear-styles')
     tones = ['#614335','#ae5d29','#d08b5b','#edb98a','#ffdbb4','#f8d25c','#fd9841']
-    n,seed = _check_counts(n, seed)
-    key = ['avatars',seed,avatar_options,metadata.version('dicebear-core'),v,1]
-    draw = partial(_draw_avatar, seed=seed, resolution=check_size(resolution))
     licence = 'Remix of "Avataaars" (https://avataaars.com) by Pablo Stanley: free for personal and commercial use'
-    source = f'DiceBear avataaars {v}, seed {seed}'
-    return _drawn(key, draw, n, resolution, cache, progress, 'skin', tones, source, licence)
+    return _styled_set('avatars', 'avataaars', avatar_options, avatar_attributes, 'skin', tones, licence,
+                       n, resolution, seed, cache, progress)
 
 # %% ../nbs/13_sets.ipynb #c5170002
 critter_options = dict(backgroundColor=avatar_options['backgroundColor'],
@@ -127,14 +131,9 @@ def critters(
     progress:bool=None, # See `image_pyramid`
 )->ImagePyramid: # `.attributes` holds body, eyes, mouth, …; `.labels` number the twelve colours of a body
     "Drawn monsters: DiceBear's style `critters`"
-    v = metadata.version('dicebear-styles')
-    n,seed = _check_counts(n, seed)
-    draw = partial(_draw_styled, style='critters', options=critter_options, attributes=critter_attributes, seed=seed,
-                   resolution=check_size(resolution))
-    key = ['critters',seed,critter_options,metadata.version('dicebear-core'),v,1]
     licence = '"Critters" (https://www.dicebear.com) by DiceBear: CC0 1.0'
-    source = f'DiceBear critters {v}, seed {seed}'
-    return _drawn(key, draw, n, resolution, cache, progress, 'body_color', critter_colours, source, licence)
+    return _styled_set('critters', 'critters', critter_options, critter_attributes, 'body_color', critter_colours,
+                       licence, n, resolution, seed, cache, progress)
 
 # %% ../nbs/13_sets.ipynb #7f19affd
 glyph_chars = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
