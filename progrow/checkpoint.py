@@ -18,7 +18,7 @@ import errno, os, re, zipfile, torch
 from torch import nn, Tensor
 from .files import atomic_write, fingerprint, folder_lock
 from .networks import Generator, weights_problem
-from .schedule import GrowthSchedule
+from .schedule import saved_schedule
 
 # %% ../nbs/36_checkpoint.ipynb #7e2765ba
 # What users import. The other names on this page are for our own modules, and may change.
@@ -347,11 +347,9 @@ def averaged_generator(
     "The averaged generator of a run"
     form = dict(settings=dict(generator=dict(network=''), schedule={}), model={}, images_seen=0)
     if problem := unlike(checkpoint, form): raise ValueError(f"{name} has {problem}: it is not of a run, or damaged")
-    config,fields = (dict(checkpoint['settings'][k]) for k in ('generator','schedule'))
-    fields.pop('name', None)
-    try: resolution = GrowthSchedule(**fields)(checkpoint['images_seen']).full_resolution
-    except (TypeError, ValueError) as e:
-        raise ValueError(f"{name} has a schedule that cannot be made again ({e}): it is not of a run, or damaged") from e
+    config = dict(checkpoint['settings']['generator'])
+    try: resolution = saved_schedule(checkpoint['settings']['schedule'])(checkpoint['images_seen']).full_resolution
+    except ValueError as e: raise ValueError(f"{name} has {e}: it is not of a run, or damaged") from e
     weights = {str(k).removeprefix('averaged.'):v for k,v in checkpoint['model'].items() if str(k).startswith('averaged.')}
     return generator_from(dict(network=config.pop('network'), config=config, weights=weights, classes=checkpoint.get('classes'),
                                resolution=resolution), name, network)

@@ -15,7 +15,7 @@ from .callbacks import read_log
 from .explore import save_animation
 from .files import atomic_write
 from .images import Frames
-from .schedule import GrowthSchedule
+from .schedule import GrowthSchedule, saved_schedule
 from .watching import images_of, sheets
 
 # %% ../nbs/74_compare.ipynb #co000009
@@ -67,9 +67,8 @@ def _log(run):
 
 def _total(settings):
     "Thousands of images of a whole run, or None"
-    fields = {k:{int(r):o for r,o in v.items()} if isinstance(v, dict) else v for k,v in settings.get('schedule', {}).items()}
-    try: return GrowthSchedule(**{k:v for k,v in fields.items() if k!='name'}).total_images/1000
-    except (TypeError, ValueError): return None
+    try: return saved_schedule(settings.get('schedule', {})).total_images/1000
+    except ValueError: return None
 
 def _first_number(row):
     "The last number of the first metric, such as the mean of its distances, in words"

@@ -13,7 +13,7 @@ import random, numpy as np, torch
 from torch import Tensor
 from .checkpoint import named_tensors, unlike
 from .networks import weights_problem
-from .schedule import GrowthSchedule
+from .schedule import GrowthSchedule, saved_schedule
 
 # %% ../nbs/37_going_back.ipynb #8b798789
 def random_states()->dict: # For `set_random_states`
@@ -97,8 +97,8 @@ def _odd_run(saved):
     if not all(isinstance(o, str) for o in saved['extra_callbacks']): return 'callbacks without a name'
 
 def _odd_schedule(fields):
-    try: GrowthSchedule(**{k:v for k,v in fields.items() if k!='name'})
-    except (TypeError, ValueError) as e: return f'a schedule that cannot be made again ({str(e)[:200]})'
+    try: saved_schedule(fields)
+    except ValueError as e: return str(e)
 
 def only_reads(
     arguments:dict|None # Of a checkpoint, for `image_pyramid`
@@ -171,7 +171,7 @@ def taken_further(
         if 'full_resolution' in s['loss']:
             s['loss'] = {**s['loss'], 'full_resolution':now['settings']['loss'].get('full_resolution')}
         s['images'] = {**s['images'], 'digest':now['settings']['images']['digest']}
-        old = GrowthSchedule(**{k:v for k,v in then['schedule'].items() if k!='name'})
+        old = saved_schedule(then['schedule'])
         seen = min(saved['images_seen'], old.total_images) # the last batch may go beyond
         if _past(old, seen)==_past(learn.schedule, seen): s['schedule'] = now['settings']['schedule']
     return {**res, 'settings':s}

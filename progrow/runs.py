@@ -25,7 +25,7 @@ from .going_back import only_reads, run_problem, told_by
 from .guards import Checkpoints, FitsInMemory
 from .images import show_images
 from .learner import ProgressiveLearner, how_shown, versions
-from .schedule import GrowthSchedule
+from .schedule import GrowthSchedule, saved_schedule
 from .sources import open_source
 from .watching import watchers
 
@@ -190,7 +190,7 @@ class SavedRun:
         if problem := run_problem(checkpoint, whole=False): raise ValueError(f"{path}: {problem}")
         self.checkpoint,self.path,self.arguments = checkpoint,path,only_reads(checkpoint['arguments'])
         self.settings,self.images_seen = (checkpoint[k] for k in ('settings','images_seen'))
-        self.schedule = GrowthSchedule(**{k:v for k,v in self.settings['schedule'].items() if k!='name'})
+        self.schedule = saved_schedule(self.settings['schedule'])
         self.state = self.schedule(self.images_seen) # where it stands, a `GrowthState`
         self.finished = self.images_seen>=self.schedule.total_images # has its schedule come to an end?
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['official_ticks', 'official_batches', 'official_rates', 'minutes', 'named_schedules', 'GrowthState', 'Phase',
-           'value_at', 'GrowthSchedule']
+           'value_at', 'GrowthSchedule', 'saved_schedule']
 
 # %% ../nbs/30_schedule.ipynb #5938f08a
 from bisect import bisect_right
@@ -293,6 +293,17 @@ def named(cls:GrowthSchedule,
 # %% ../nbs/30_schedule.ipynb #bb21daef
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['GrowthSchedule', 'GrowthState', 'named_schedules']
+
+# %% ../nbs/30_schedule.ipynb #sav30c01
+def saved_schedule(
+    fields:dict # Of the settings of a run, as saved
+)->GrowthSchedule: # The schedule that they tell
+    "A schedule from its saved fields. Raises `ValueError` for fields that make none"
+    try:
+        tables = {k:{int(r):o for r,o in v.items()} if isinstance(v, dict) else v for k,v in fields.items()}
+        return GrowthSchedule(**{k:v for k,v in tables.items() if k!='name'})
+    except (AttributeError, TypeError, ValueError) as e:
+        raise ValueError(f'a schedule that cannot be made again ({str(e)[:200]})') from e
 
 # %% ../nbs/30_schedule.ipynb #trn30c01
 @patch

@@ -1,13 +1,13 @@
-"""Train a 64x64 generator of the built-in faces with the settings that the search found, and judge it.
+"""Train the shipped 64x64 generators of the built-in faces, ProGAN's and StyleGAN's, and judge them.
 
-usage: train_shipped.py [--kimg N] [--score] [FOLDER]
+usage: train_shipped.py [--kimg N] [--score] NAME [FOLDER]
 
-A run that was stopped goes on where it stood (a checkpoint every 5 minutes). --kimg sets the length of the whole run, also
-of one that has begun: the learning rate then falls to the new end. --score trains nothing: it exports and judges what is
-there. FOLDER (runs/shipped) gets generator.pt, generator-fp16.pt, scores.json and
-samples64.png (64 pictures, none left out).
+NAME is avatars64-progan or avatars64-stylegan. A run that was stopped goes on where it stood (a checkpoint every 5
+minutes). --kimg sets the length of the whole run, also of one that has begun: the learning rate then falls to the new end.
+--score trains nothing: it exports and judges what is there. FOLDER (runs/NAME) gets generator.pt, generator-fp16.pt,
+scores.json and samples64.png (64 pictures, none left out).
 """
-import sys, torch
+import argparse, torch
 from importlib.metadata import version
 from pathlib import Path
 from progrow.checkpoint import load_generator
@@ -18,12 +18,15 @@ from progrow.losses import NonSaturating
 from progrow.train import sample_images
 from search import flops, learner, plain, score, sheet
 
-# In the run whose scores are kept kimg was 88, from 45.6 on 125, and from 78.6 on 104: only from there did the rate fall
-n,seed,kimg = 2048,0,104
-shape = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:10, 64:30}, fade_kimg={8:1.5, 16:3, 32:4, 64:4}, batch_size=4,
-             learning_rate={4:.004, 64:.003})
-settings = dict(loss=NonSaturating(r1=.5, r1_every=4), latent_dim=64, fmap_base=512, fmap_max=64,
-                average_kimg=4., decay=.3)
+n,seed = 2048,0
+settings = dict(loss=NonSaturating(r1=.5, r1_every=4), latent_dim=64, fmap_base=512, fmap_max=64, average_kimg=4., decay=.3)
+rates = {4:.004, 64:.003}
+# In the ProGAN whose scores are kept total_kimg was 88, from 45.6 on 125, and from 78.6 on 104: only from there did the rate fall
+progan = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:10, 64:30}, fade_kimg={8:1.5, 16:3, 32:4, 64:4}, batch_size=4,
+              learning_rate=rates, total_kimg=104)
+stylegan = dict(start_resolution=8, stabilize_kimg={8:8, 16:8, 32:14, 64:30}, fade_kimg={16:3, 32:4, 64:4}, batch_size=4,
+                learning_rate=rates, total_kimg=150)
+runs = {'avatars64-progan':dict(schedule=progan), 'avatars64-stylegan':dict(schedule=stylegan, config='F')}
 
 def half(G, path):
     "Save a generator with fp16 weights; the largest difference of a pixel that this makes, in steps of 1/255"
@@ -56,10 +59,11 @@ def finish(learn, folder, images):
     write_json(folder/'scores.json', made)
     print(G.resolution, learn.images_seen, values, floors, fp16, flush=True)
 
-def main(folder, total, only_score):
+def main(name, folder, total, only_score):
     torch.set_num_threads(1)
     images = image_pyramid('avatars', 64)
-    made = {**settings, 'schedule':{**shape, 'total_kimg':total}}
+    made = {**settings, **runs[name]}
+    if total: made['schedule'] = {**made['schedule'], 'total_kimg':total}
     learn = learner(images, made, seed=seed)
     if only_score: learn.resume(folder/'checkpoints')
     else:
@@ -67,7 +71,10 @@ def main(folder, total, only_score):
     finish(learn, folder, images)
 
 if __name__=='__main__':
-    args = sys.argv[1:]
-    total = float(args[args.index('--kimg')+1]) if '--kimg' in args else kimg
-    names = [a for i,a in enumerate(args) if a[:2]!='--' and (not i or args[i-1]!='--kimg')]
-    main(Path(names[0] if names else 'runs/shipped'), total, '--score' in args)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', choices=runs)
+    parser.add_argument('folder', type=Path, nargs='?')
+    parser.add_argument('--kimg', type=float)
+    parser.add_argument('--score', action='store_true')
+    a = parser.parse_args()
+    main(a.name, a.folder or Path('runs')/a.name, a.kimg, a.score)
