@@ -74,7 +74,8 @@ def abbreviations(text):
 
 def test_abbreviations_of_several_pages_are_terms():
     spelled = {o for w in words for o in (w['en'], *w['also'])}
-    on = {a: [p for p in pages if a in abbreviations(prose(p))] for p in pages for a in abbreviations(prose(p))}
+    said = {p: abbreviations(prose(p)) for p in pages}
+    on = {a: [p for p in pages if a in said[p]] for a in set().union(*said.values())}
     missing = {a: p for a,p in on.items() if len(p)>2 and a.removesuffix('s') not in spelled|ordinary and a not in spelled|ordinary}
     assert not missing, f'add to nbs/assets/notation/terms.json: {missing}'
 
@@ -111,7 +112,7 @@ def test_the_page_holds_every_row():
 
 def test_the_search_of_the_site_reads_every_word():
     env = dict(link=lambda href, kind: href)
-    render(notation, env, '')
+    render(notation, env, 'markdown-smart') # as _quarto.yml has it
     text = ' '.join(o['text'] for o in env['search'])
     assert all(w[k] in text for w in words for k in ('ar','ja')) and all(w['en'] in text for w in words)
     assert {'terms-styles','symbols-styles','often-read-and-not-so'}<={o['id'] for o in env['search']}
@@ -124,6 +125,8 @@ def test_a_start_page_says_its_language_and_direction(page, lang):
     assert text.count(f'<div{way} lang="{lang}">')==text.count('</div>')==3
     assert len(re.findall('[\u0600-\u06ff\u3040-\u30ff\u4e00-\u9fff]', outside))<120 # title, promise and the name of the other page
     assert 'progrow sample\n' in text and 'progrow train' in text
+    formulas = re.sub(r'<span dir="ltr">[^<]*</span>', '', text)
+    assert lang!='ar' or not re.search('[√−+=]', re.sub(r'(?s)```.*?```', '', formulas)), 'formulas read from left to right: <span dir="ltr">…</span>'
     linked = re.findall(r'\]\(([\w.]+\.ipynb)', text)
     assert {'01_two_players.ipynb','99_notation.ipynb','97_before_and_after.ipynb'}<=set(linked) and all((nbs/l).exists() for l in linked)
 
