@@ -11,7 +11,7 @@ from nbdev.quarto import refresh_quarto_yml
 from nbdev.serve import proc_nbs
 from smalldocs import config as sd_config, layout as sd_layout, site as sd_site
 
-import visible
+import terms, visible
 
 ours = {'output-file', 'skip_exec', 'skip_showdoc'}  # front matter that smalldocs does not know
 quarto_only = re.compile(r'@(?:fig|tbl|eq|sec|lst)-[\w-]+|\{#eq-[\w-]*|^```\s*\{?mermaid', re.M)
@@ -72,7 +72,7 @@ def page_options(cells):
 def stage(src, cfg):
     "Give the processed notebooks in `src` the names of their pages, make links follow, and put a link to Colab on top"
     colab = cfg.git_url.replace('https://github.com', 'https://colab.research.google.com/github') + f'/blob/{cfg.branch}/{cfg.nbs_path.name}'
-    nbs, names = {}, {}
+    nbs, names, known = {}, {}, terms.terms()
     for p in sorted(src.glob('*.ipynb')):
         nb = nbs[p.name] = json.loads(p.read_text())
         if nb['cells'][0]['cell_type']!='raw': sys.exit(f'{p.name}: no page without a title (a cell that opens with # Title)')
@@ -94,6 +94,7 @@ def stage(src, cfg):
         s = nbdev_link.sub(lambda m: f'[{m[1]}]({m[2]})' if not m[3] or m[3] in shown else m[1], s)  # and names without a heading
         return re.sub(r'\]\([^()\s]*\)', lambda m: m[0] if '://' in m[0] else rename(m[0]), s)
     for name,nb in nbs.items():
+        if name!=terms.page: known.link(nb['cells'])
         markdown(nb, lambda s: commands(links(s)))
         (src/names[name]).write_text(json.dumps(nb))
     side = src/'sidebar.yml'

@@ -29,7 +29,6 @@ late = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:24}, fade_kimg={8:1, 16:2, 32:3},
 late8 = {**late, 'learning_rate':.008}
 weak = NonSaturating(r1=.1, r1_every=4)
 style = dict(config='D', schedule=from8, loss=NonSaturating(r1=10., r1_every=4, full_resolution=32))
-narrow = dict(schedule=late8, loss=weak, fmap_base=192, fmap_max=48)
 r1 = dict(loss=NonSaturating(r1=1., r1_every=4), decay=.5)
 
 trials = [
@@ -55,10 +54,8 @@ trials = [
     dict(name='late batch 2', budget=.5, schedule={**late8, 'batch_size':2}, loss=weak),
     dict(name='late decay', budget=1., decay=.4, schedule=late8, loss=weak),
     dict(name='late r1 .5', budget=.5, schedule=late8, loss=NonSaturating(r1=.5, r1_every=4)),
-    dict(name='late narrow', budget=.5, seeds=range(6), **narrow),
+    dict(name='late narrow', budget=.5, schedule=late8, loss=weak, fmap_base=192, fmap_max=48),
     dict(name='late latent 32', budget=.5, schedule=late8, loss=weak, latent_dim=32),
-    dict(name='late narrow decay', budget=1., decay=.4, seeds=range(3), **narrow),
-    dict(name='default', budget=1., seeds=range(3, 6)),
 ]
 
 def keys(trial): return {k:v for k,v in trial.items() if k not in ('name','budget','seeds')}
