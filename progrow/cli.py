@@ -206,8 +206,7 @@ def _drawing(*,
 def _sampled(file, n, seed=0, labels=None, device=None, noise_layers=None, **kwargs):
     "Pictures, the class of each, and the names of the classes"
     from progrow.sampling import sample_images
-    G = open_on(file, device, seed, noise_layers)
-    labels = in_turn(labels, n, G)
+    labels = in_turn(labels, n, G := open_on(file, device, seed, noise_layers))
     return sample_images(G, n, seed, labels=labels, **kwargs),labels,getattr(G, 'classes', None)
 
 # %% ../nbs/82_cli.ipynb #a74b652a

@@ -114,8 +114,8 @@ def system_facts():
     there = {'cuda':torch.cuda.is_available(), 'mps':torch.backends.mps.is_available(), 'cpu':True}
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if there['cuda'] else None
     return dict(versions={'python':platform.python_version(), **versions(), 'torch':torch.__version__},
-                system=platform.platform(), processor=_processor(), cores=os.cpu_count(), threads=torch.get_num_threads(),
-                device=next(k for k,is_there in there.items() if is_there), gpus=gpus)
+                system=platform.platform(), processor=_processor(), cores=os.cpu_count(),
+                threads=torch.get_num_threads(), device=next(k for k,o in there.items() if o), gpus=gpus)
 
 def _processor():
     "Its name, as far as the system tells"

@@ -286,8 +286,8 @@ def noise_deviation(
     "What the noise changes, pixel by pixel (StyleGAN, figure 4)"
     w = _styles_of(generator, latents, 'noise', psi, label)
     if draws<2: raise ValueError(f"a standard deviation takes 2 draws or more, got {draws}")
-    G,how = noise_only_in(generator, layers, resolution),dict(resolution=resolution, noise='random', randn=_seeded(seed))
-    first,total,squares = None,0.,0.
+    G,first,total,squares = noise_only_in(generator, layers, resolution),None,0.,0.
+    how = dict(resolution=resolution, noise='random', randn=_seeded(seed))
     for _ in range(draws):
         x = draw(G, w=w, **how).cpu().double().mean(1, keepdim=True)
         if first is None: first = x
