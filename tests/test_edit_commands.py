@@ -27,7 +27,7 @@ def test_project(here, capsys):
     ('project avatars-progan a.png --steps 0', 'steps must be 1 or more', 1), ('export-onnx avatars-progan --space w', 'no styles', 1),
     ('sample avatars-progan --n 0 --out a.zip', '--n must be 1 or more', 1), ('interpolate avatars-progan --seeds x', 'no list of seeds', 1),
     ('sample avatars-stylegan --noise-layers thick', 'coarse, middle, fine', 1), ('sample avatars-stylegan --noise-layers 7-8', 'layers 0 to 7, got 8', 1),
-    ('sample avatars-progan --noise-layers fine', 'adds no noise', 1), ('mix avatars-stylegan --styles 7-8', 'layers 0 to 7, got 8', 1), ('mix avatars-stylegan --styles 2-', 'no list of layers', 1)])
+    ('sample avatars-progan --noise-layers fine', 'adds no noise', 1), ('mix avatars-stylegan --styles 7-8', 'layers 0 to 7, got 8', 1), ('mix avatars-stylegan --styles 2-x', 'no list of layers', 1)])
 def test_refusals_are_one_line(here, capsys, words, match, code):
     assert main(words.split())==code
     out,err = capsys.readouterr()

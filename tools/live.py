@@ -26,14 +26,14 @@ def answers(faces):
 
 def numbers(x): return np.round(x.double().numpy(), 5).tolist()
 
-def settings(name, seeds=32):
+def settings(name, face, other, seeds=32):
     "All that the page knows of a generator, beside its file"
     G = load_generator(name)
     faces = avatars(1024, min(64, G.resolution))
     found = find_directions(G, train_judge(faces, answers(faces)))
     z = torch.cat([random_latents(1, G.latent_dim, seed) for seed in range(seeds)])
-    return dict(generator=name, resolution=G.resolution, layers=G.n_layers, average=numbers(G.w_avg),
-                seeds=numbers(style_vectors(G, z)[:,0]),
+    return dict(generator=name, resolution=G.resolution, layers=G.n_layers, start=dict(face=face, other=other, psi=.7),
+                average=numbers(G.w_avg), seeds=numbers(style_vectors(G, z)[:,0]),
                 directions={k:numbers(v*s) for k,v,s in zip(found.names, found.normals, found.spread)})
 
 def pack(runtime):
@@ -46,6 +46,8 @@ def pack(runtime):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--generator', default='avatars-stylegan')
+    p.add_argument('--face', type=int, default=4, help='the seed shown first')
+    p.add_argument('--other', type=int, default=16, help='and the one that it is mixed with')
     p.add_argument('--runtime', type=Path)
     a = p.parse_args()
     out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def main():
     print(facts, 'largest difference:', onnx_difference(load_generator(a.generator), file))
     known = json.loads((out/'generator.json').read_text()) if (out/'generator.json').exists() else {}
     runtime = pack(a.runtime) if a.runtime else known['runtime']
-    found = dict(settings(a.generator), opset=facts['opset'], runtime=runtime)
+    found = dict(settings(a.generator, a.face, a.other), opset=facts['opset'], runtime=runtime)
     with atomic_write(out/'generator.json') as f: f.write(json.dumps(found).encode())
     print(f'{sum(o.stat().st_size for o in out.iterdir())/1e6:.1f} MB in {out}')
 

@@ -72,8 +72,9 @@ async function start(figure) {
     }
     busy = false
   }
-  const last = facts.seeds.length-1, rows = [['face', 0, last, 3, 1], ['other', 0, last, 5, 1], ['from', 0, facts.layers, facts.layers, 1],
-    ['psi', -1, 1.5, 1, .05], ...Object.keys(facts.directions).map(k => [k, -4, 4, 0, .1])]
+  const last = facts.seeds.length-1, {face, other, psi} = facts.start
+  const rows = [['face', 0, last, face, 1], ['other', 0, last, other, 1], ['from', 0, facts.layers, facts.layers, 1], ['psi', -1, 1.5, psi, .05],
+    ...Object.keys(facts.directions).map(k => [k, -4, 4, 0, .1])]
   live.querySelector('[data-sliders]').append(...rows.map(o => control(...o, redraw)))
   await redraw()
   live.hidden = false
