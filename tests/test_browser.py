@@ -30,7 +30,6 @@ class Server:
                 self.end_headers()
                 self.wfile.write(f'<!doctype html><link rel="icon" href="data:,">{figure()}'.encode())
             def log_message(self, *_): pass
-        Handler.extensions_map = {**Handler.extensions_map, '.mjs':'text/javascript', '.js':'text/javascript'}
         self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=root/'nbs'))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f'http://127.0.0.1:{self.server.server_port}/page.html'

@@ -5,8 +5,10 @@ from PIL import Image
 from progrow.checkpoint import load_generator
 from progrow.cli import main
 from progrow.data import image_pyramid
+from progrow.edit_commands import open_on
 from progrow.explore import mixing_grid, noise_only_in
 from progrow.images import save_images
+from progrow.layer_table import to_official
 from progrow.sampling import draw, random_latents
 
 @pytest.fixture
@@ -50,15 +52,15 @@ def test_a_smooth_walk_through_seeds(here):
 def pixels(path): return np.asarray(Image.open(path)).tolist()
 
 def test_noise_in_some_layers_only(here):
-    G,z = load_generator('avatars-stylegan'),random_latents(4, 64)
-    for words in ('', '--noise-layers all', '--noise-layers fine', '--noise-layers 4-7', '--noise-layers none', '--noise off', '--noise-layers coarse'):
-        assert main(f'sample avatars-stylegan --n 4 --device cpu {words} --out'.split()+[f"{words.replace('--', '').replace(' ', '_')}.png"])==0
-    drawn = {o.stem:pixels(o) for o in here.glob('*.png') if o.name!='a.png'}
-    assert drawn['']==drawn['noise-layers_all'] and drawn['noise-layers_fine']==drawn['noise-layers_4-7'] and drawn['noise-layers_none']==drawn['noise_off']
-    assert len({str(drawn[o]) for o in ('','noise-layers_fine','noise-layers_coarse','noise-layers_none')})==4
-    save_images(draw(noise_only_in(G, 'fine'), z), 'by_hand.png')
-    assert pixels('by_hand.png')==drawn['noise-layers_fine']
-    assert main('grid avatars-stylegan --rows 2 --cols 2 --noise-layers fine --device cpu'.split())==0 and pixels('grid.png')==drawn['noise-layers_fine']
+    def drawn(words):
+        assert main(f'sample avatars-stylegan --n 4 --device cpu --out drawn.png {words}'.split())==0
+        return pixels('drawn.png')
+    fine,none = drawn('--noise-layers fine'),drawn('--noise-layers none')
+    assert drawn('')==drawn('--noise-layers all') and fine==drawn('--noise-layers 4-7') and none==drawn('--noise off')
+    assert len({str(o) for o in (drawn(''), fine, none, drawn('--noise-layers coarse'))})==4
+    save_images(draw(noise_only_in(load_generator('avatars-stylegan'), 'fine'), random_latents(4, 64)), 'by_hand.png')
+    assert pixels('by_hand.png')==fine
+    assert main('grid avatars-stylegan --rows 2 --cols 2 --noise-layers fine --device cpu'.split())==0 and pixels('grid.png')==fine
 
 def test_mix_truncates_some_layers_and_takes_layers_by_number(here):
     G,z = load_generator('avatars-stylegan'),random_latents(3, 64)
@@ -66,3 +68,9 @@ def test_mix_truncates_some_layers_and_takes_layers_by_number(here):
     save_images(mixing_grid(G, z[:2], z[2:], [[0,1],[4,5,6,7]], .5, psi_cutoff=2), 'b.png')
     save_images(mixing_grid(G, z[:2], z[2:], [[0,1],[4,5,6,7]], .5), 'c.png')
     assert pixels('a.png')==pixels('b.png')!=pixels('c.png')
+
+def test_project_takes_published_weights(here):
+    G = load_generator('avatars-progan')
+    np.savez('theirs.npz', **{f'Gs.{k}':v for k,v in to_official(G, 'tf').items()})
+    assert torch.equal(draw(open_on('theirs.npz', 'cpu'), random_latents(2, G.latent_dim)), draw(G, random_latents(2, G.latent_dim)))
+    assert main('project theirs.npz a.png --steps 2 --floor 0 --device cpu'.split())==0
