@@ -1,5 +1,5 @@
-"""Write what the page of a generator in the browser loads, into nbs/assets/live/: a shipped style generator as ONNX, the styles of some seeds,
-directions for its sliders (generator.json), and the smallest WebAssembly build of onnxruntime-web, packed.
+"""Write what the page of a generator in the browser loads, into nbs/assets/live/: a shipped style generator as ONNX, the styles of some
+seeds and directions for its sliders (generator.json), and the smallest WebAssembly build of onnxruntime-web, packed.
 
 usage: pip install -e '.[onnx]', npm pack onnxruntime-web, tar xf onnxruntime-web-*.tgz, then
        python tools/live.py [--generator NAME] [--runtime package/dist]     without --runtime, the one that is there stays"""
@@ -37,11 +37,12 @@ def settings(name, face, other, seeds=32):
                 directions={k:numbers(v*s) for k,v,s in zip(found.names, found.normals, found.spread)})
 
 def pack(runtime):
-    "The module as it is, the program packed, where it comes from, and the licence"
-    kept = dict(json.loads((runtime.parent/'package.json').read_text()), files='ort.wasm.bundle.min.mjs ort-wasm-simd-threaded.wasm'.split())
-    shutil.copy(runtime/kept['files'][0], out)
-    (out/(kept['files'][1]+'.gz')).write_bytes(gzip.compress((runtime/kept['files'][1]).read_bytes(), 9, mtime=0))
-    return {k:kept[k] for k in ('name','version','license','files')}
+    "The module as it is, the program packed -> what they are"
+    module,program = 'ort.wasm.bundle.min.mjs','ort-wasm-simd-threaded.wasm'
+    shutil.copy(runtime/module, out)
+    (out/f'{program}.gz').write_bytes(gzip.compress((runtime/program).read_bytes(), 9, mtime=0))
+    about = json.loads((runtime.parent/'package.json').read_text())
+    return {**{k:about[k] for k in ('name','version','license')}, 'files':[module, program]}
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

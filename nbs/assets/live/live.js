@@ -15,8 +15,9 @@ async function unpacked(name) { // some servers unpack it on the way
 }
 
 async function opened() { // What is known of the generator, and something that draws with it
-  const [ort, facts, program, weights] = await Promise.all([import(here('ort.wasm.bundle.min.mjs')),
-    bytes('generator.json').then(o => o.json()), unpacked('ort-wasm-simd-threaded.wasm.gz'), bytes('generator.onnx').then(o => o.arrayBuffer())])
+  const [ort, facts, program, weights] = await Promise.all([
+    import(here('ort.wasm.bundle.min.mjs')), bytes('generator.json').then(o => o.json()),
+    unpacked('ort-wasm-simd-threaded.wasm.gz'), bytes('generator.onnx').then(o => o.arrayBuffer())])
   Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: program})
   const session = await ort.InferenceSession.create(weights)
   const draw = async w => (await session.run({w: new ort.Tensor('float32', w, [1, facts.layers, facts.average.length])})).images
@@ -47,7 +48,8 @@ const said = {other: 'mixed with', from: 'own layers', psi: 'ψ'}
 function control(name, min, max, value, step, changed) {
   const label = document.createElement('label'), input = document.createElement('input'), shown = document.createElement('output')
   label.style.display = 'contents'
-  Object.assign(input, {type: 'range', name, min, max, step, value, ariaLabel: said[name] ?? name, autocomplete: 'off', style: 'min-width:0;width:100%'})
+  Object.assign(input, {type: 'range', name, min, max, step, value, ariaLabel: said[name] ?? name, autocomplete: 'off',
+    style: 'min-width:0;width:100%;accent-color:var(--bs-link-color)'})
   Object.assign(shown, {value, style: 'min-width:4ch;text-align:right'})
   input.oninput = () => { shown.value = input.value; changed() }
   label.append(Object.assign(document.createElement('span'), {textContent: input.ariaLabel}), input, shown)
@@ -73,8 +75,8 @@ async function start(figure) {
     busy = false
   }
   const last = facts.seeds.length-1, {face, other, psi} = facts.start
-  const rows = [['face', 0, last, face, 1], ['other', 0, last, other, 1], ['from', 0, facts.layers, facts.layers, 1], ['psi', -1, 1.5, psi, .05],
-    ...Object.keys(facts.directions).map(k => [k, -4, 4, 0, .1])]
+  const rows = [['face', 0, last, face, 1], ['other', 0, last, other, 1], ['from', 0, facts.layers, facts.layers, 1],
+    ['psi', -1, 1.5, psi, .05], ...Object.keys(facts.directions).map(k => [k, -4, 4, 0, .1])]
   live.querySelector('[data-sliders]').append(...rows.map(o => control(...o, redraw)))
   await redraw()
   live.hidden = false
@@ -86,6 +88,7 @@ async function start(figure) {
 for (const figure of document.querySelectorAll('figure[data-generator]')) {
   const button = figure.querySelector('button')
   button.hidden = !(globalThis.WebAssembly && globalThis.DecompressionStream && location.protocol.startsWith('http'))
-  button.onclick = () => { button.disabled = true; start(figure).catch(e => {
-    figure.querySelector('[role=status]').textContent = `This browser cannot draw here (${e.message}); the pictures above were drawn beforehand.` }) }
+  const failed = e => figure.querySelector('[role=status]').textContent =
+    `This browser cannot draw here (${e.message}); the pictures above were drawn beforehand.`
+  button.onclick = () => { button.disabled = true; start(figure).catch(failed) }
 }
