@@ -15,6 +15,7 @@ from pathlib import Path
 from fastcore.meta import delegates
 from . import edit_commands, looking # their commands belong to this list
 from .commands import OnOff, command, commands, main, overview, parser
+from .edit_commands import in_turn, layers, numbers, open_on, system_facts
 
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['main']
@@ -190,35 +191,6 @@ def resume(folder:Path, # The --path of the run
     given,show = {k:v for k,v in kwargs.items() if v},'nothing' if quiet else None
     return _done(resume_run(folder, images, device, minutes, tracker, show, **given), folder)
 
-# %% ../nbs/82_cli.ipynb #9d15363d
-def _opened(file, device=None, seed=0):
-    "A generator on a device that is there; the seed is for its noise, where that is to be random"
-    import torch
-    from progrow.pretrained import opened
-    from progrow.train import pick_device
-    generator = opened(file, pick_device(device))
-    torch.manual_seed(seed)
-    return generator
-
-def _in_turn(labels, n, G):
-    "A class for each of `n` pictures, one after the other; or None"
-    if labels is None and not G.num_classes: return None
-    numbers = _numbers(labels, G) if labels is not None else range(G.num_classes)
-    return [numbers[i%len(numbers)] for i in range(n)]
-
-# %% ../nbs/82_cli.ipynb #6d5fa22e
-def _numbers(text, G, what='classes'):
-    "`0-2,7` -> [0, 1, 2, 7]; `bag` -> the class of that name, where the generator knows names"
-    names = {} if what!='classes' else {o:[i] for i,o in enumerate(getattr(G, 'classes', None) or ())}
-    def one(o):
-        a,_,b = o.partition('-')
-        return names[o] if o in names else range(int(a), int(b or a)+1)
-    try: numbers = [i for o in text.split(',') for i in one(o.strip())]
-    except ValueError: numbers = []
-    if numbers: return numbers
-    known = f", or names: {', '.join(list(names)[:20])}{', ...'*(len(names)>20)}" if names else ''
-    raise ValueError(f"{text!r} is no list of {what}: write numbers, like 3 or 0-4,7{known}")
-
 # %% ../nbs/82_cli.ipynb #0b4912d8
 def _drawing(*,
     seed:int=0, # Of the latent vectors: the same seed draws the same pictures, the first ones whatever n is
@@ -226,15 +198,15 @@ def _drawing(*,
     psi:float=1., # Truncation, for generators that know it
     psi_cutoff:int=None, # Layers that are truncated, from the first; left out: all
     noise:str=None, # random, fixed or off, for style generators; left out: fixed
+    noise_layers:str=None, # Where: all, fine, middle, coarse (all but fine) or numbers, like 0-3; left out: all
     labels:str=None, # Classes to draw, in turn (in a grid: a row each), like 3 or 0-4,7 or bag; left out: all there are
     device:str=None # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
 ): "Flags for `sample_images` and `draw`"
 
-def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
+def _sampled(file, n, seed=0, labels=None, device=None, noise_layers=None, **kwargs):
     "Pictures, the class of each, and the names of the classes"
     from progrow.sampling import sample_images
-    G = _opened(file, device, seed)
-    labels = _in_turn(labels, n, G)
+    labels = in_turn(labels, n, G := open_on(file, device, seed, noise_layers))
     return sample_images(G, n, seed, labels=labels, **kwargs),labels,getattr(G, 'classes', None)
 
 # %% ../nbs/82_cli.ipynb #a74b652a
@@ -249,7 +221,7 @@ def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a ru
     examples:
       progrow sample run
       progrow sample generator.pt --n 100 --seed 7 --out pictures
-      progrow sample avatars-stylegan --psi 0.7 --psi-cutoff 4"""
+      progrow sample avatars-stylegan --psi 0.7 --psi-cutoff 4 --noise-layers fine"""
     x,*known = _sampled(file, _check_out(out, n), **kwargs)
     _save(x, out, *known)
     return f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}'
@@ -287,14 +259,14 @@ def grid(file:Path, # Generator, checkpoint, folder of a run, or a shipped one, 
     return f'{rows} rows of {cols} pictures: {out}'
 
 # %% ../nbs/82_cli.ipynb #73221504
-def _rows_of_pictures(file, rows, cols, seed=0, labels=None, device=None, **kwargs):
+def _rows_of_pictures(file, rows, cols, seed=0, labels=None, device=None, noise_layers=None, **kwargs):
     "Pictures row by row, and how many rows there are"
     from progrow.sampling import draw, random_latents
-    G = _opened(file, device, seed)
-    known = len(_numbers(labels, G)) if labels is not None else G.num_classes
+    G = open_on(file, device, seed, noise_layers)
+    known = len(numbers(labels, G)) if labels is not None else G.num_classes
     if rows is None: rows = min(known, 32) or 4
     _check_size(rows, cols)
-    classes = _in_turn(labels, rows, G)
+    classes = in_turn(labels, rows, G)
     z = random_latents(cols if classes else rows*cols, G.latent_dim, seed)
     if classes: z,classes = z.repeat(rows, 1),[o for o in classes for _ in range(cols)]
     return draw(G, z, classes, **kwargs),rows
@@ -305,26 +277,29 @@ def _check_size(rows, cols):
 # %% ../nbs/82_cli.ipynb #a7be0bbb
 @command
 def mix(file:Path, # Style generator, checkpoint, folder of a run, or a shipped one: avatars-stylegan
-    *, styles:str='coarse,middle,fine', # What a row takes from those above, row by row in turn: coarse, middle or fine
+    *, styles:str='coarse,middle,fine', # What each row takes in turn: coarse, middle, fine, or layers like 2-5
     rows:int=3, # Pictures that take
     cols:int=6, # Pictures that give
     seed:int=0, # Of the latent vectors
     label:int=None, # The class of all pictures, for generators with classes
     psi:float=1., # Truncation
+    psi_cutoff:int=None, # Layers that are truncated, from the first; left out: all
     out:Path='mixed.png', # File to write
     device:str=None): # cpu, cuda, cuda:1, mps; left out: a GPU if there is one
     """Mix styles: pictures at the left with styles of those above
 
     examples:
       progrow mix avatars-stylegan
-      progrow mix run --styles coarse --rows 5"""
+      progrow mix run --styles coarse --rows 5
+      progrow mix run --styles 0-1,2-5 --psi 0.7 --psi-cutoff 4"""
     from progrow.explore import mixing_grid
     from progrow.images import save_images
     from progrow.sampling import random_latents
     _check_size(rows, cols)
-    G,given = _opened(file, device),[o.strip() for o in styles.split(',')]
-    z = random_latents(rows+cols, G.latent_dim, seed)
-    save_images(mixing_grid(G, z[:rows], z[rows:], [given[i%len(given)] for i in range(rows)], psi, label), out)
+    G = open_on(file, device)
+    given,z = [layers(o.strip(), G) for o in styles.split(',')],random_latents(rows+cols, G.latent_dim, seed)
+    turns = [given[i%len(given)] for i in range(rows)]
+    save_images(mixing_grid(G, z[:rows], z[rows:], turns, psi, label, psi_cutoff), out)
     return f'{rows} rows, {cols} columns: {out}'
 
 # %% ../nbs/82_cli.ipynb #ae9d2863
@@ -365,9 +340,9 @@ def interpolate(file:Path, # Generator, checkpoint, folder of a run, or a shippe
 # %% ../nbs/82_cli.ipynb #7f9c1328
 def _walked(file, n_points=4, frames=80, seed=0, seeds=None, labels=None, device=None, **kwargs):
     from progrow.explore import interpolate
-    G = _opened(file, device)
-    if seeds is not None: n_points = len(seed := _numbers(seeds, G, 'seeds'))
-    return interpolate(G, n_points, frames, seed, labels=_in_turn(labels, n_points, G), **kwargs)
+    G = open_on(file, device)
+    if seeds is not None: n_points = len(seed := numbers(seeds, G, 'seeds'))
+    return interpolate(G, n_points, frames, seed, labels=in_turn(labels, n_points, G), **kwargs)
 
 # %% ../nbs/82_cli.ipynb #2646a8aa
 @command
@@ -389,7 +364,7 @@ def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped o
     from progrow.data import image_pyramid
     from progrow.metrics import evaluate
     from progrow.runs import pictures_of
-    G = _opened(file, device)
+    G = open_on(file, device)
     reals = pictures_of(file) if images is None else image_pyramid(images, G.resolution, on_error=on_error)
     e = evaluate(G, reals, metrics.split(','), n, network, seed, psi)
     if out: e.save(out)
@@ -397,15 +372,18 @@ def evaluate(file:Path, # Generator, checkpoint, folder of a run, or a shipped o
 
 # %% ../nbs/82_cli.ipynb #75f7a12d
 @command
-def info(what:Path, # Generator (also one that comes with progrow), checkpoint, folder of a run, or a source of pictures
-    *, json:bool=False): # Print JSON
+def info(what:Path=None, # Generator (also a shipped one), checkpoint, folder of a run, or a source of pictures
+    *, system:bool=False, # Say what progrow runs on, for a report: versions, processor, devices
+    json:bool=False): # Print JSON
     """Say what a file or folder is: settings, progress, versions, sizes
 
     examples:
       progrow info run
-      progrow info generator.pt --json"""
+      progrow info generator.pt --json
+      progrow info --system"""
     from progrow.pretrained import described
-    return _report(described(what), json)
+    if (what is None)!=system: raise ValueError("say what to look at, a file, a folder or a source, or give --system")
+    return _report(system_facts() if system else described(what), json)
 
 # %% ../nbs/82_cli.ipynb #df8b38eb
 def __getattr__(name):

@@ -10,11 +10,36 @@ from pathlib import Path
 from .commands import command
 
 # %% ../nbs/81_edit_commands.ipynb #ec000007
-def _opened(file, device):
-    "A generator on a device that is there"
-    from progrow.runs import open_generator
+def open_on(file, device=None, seed=0, noise_layers=None):
+    "A generator on a device that is there; the seed is for its noise, where that is to be random"
+    import torch
+    from progrow.explore import noise_only_in
+    from progrow.pretrained import opened
     from progrow.train import pick_device
-    return open_generator(file, pick_device(device))
+    generator = opened(file, pick_device(device))
+    torch.manual_seed(seed)
+    return generator if noise_layers is None else noise_only_in(generator, layers(noise_layers, generator))
+
+def layers(text, G): return text if text.isalpha() else numbers(text, G, 'layers') # names stay names
+
+def in_turn(labels, n, G):
+    "A class for each of `n` pictures, one after the other; or None"
+    if labels is None and not G.num_classes: return None
+    given = numbers(labels, G) if labels is not None else range(G.num_classes)
+    return [given[i%len(given)] for i in range(n)]
+
+# %% ../nbs/81_edit_commands.ipynb #ec000022
+def numbers(text, G, what='classes'):
+    "`0-2,7` -> [0, 1, 2, 7]; `bag` -> the class of that name, where the generator knows names"
+    names = {} if what!='classes' else {o:[i] for i,o in enumerate(getattr(G, 'classes', None) or ())}
+    def one(o):
+        a,_,b = o.partition('-')
+        return names[o] if o in names else range(int(a), int(b or a)+1)
+    try: found = [i for o in text.split(',') for i in one(o.strip())]
+    except ValueError: found = []
+    if found: return found
+    known = f", or names: {', '.join(list(names)[:20])}{', ...'*(len(names)>20)}" if names else ''
+    raise ValueError(f"{text!r} is no list of {what}: write numbers, like 3 or 0-4,7{known}")
 
 # %% ../nbs/81_edit_commands.ipynb #ec000009
 @command
@@ -33,7 +58,7 @@ def project(file:Path, # Generator, checkpoint, folder of a run, or a shipped on
       progrow project run me.jpg you.png
       progrow project avatars-stylegan face.png --space w+ --steps 200 --out found"""
     from progrow.projection import project_files
-    G = _opened(file, device)
+    G = open_on(file, device)
     facts = project_files(G, pictures, out, floor, label, space=space, steps=steps, seed=seed, show=None)
     return _told(facts, out)
 
@@ -74,12 +99,30 @@ def export_onnx(file:Path, # Generator, checkpoint, folder of a run, or a shippe
       progrow export-onnx run
       progrow export-onnx avatars-stylegan --space w --out styles.onnx"""
     from progrow.onnx_export import export_onnx, onnx_difference
-    G = _opened(file, 'cpu')
+    G = open_on(file, 'cpu')
     facts = export_onnx(G, out, space or 'z')
     size = Path(out).stat().st_size/1e6
     said = f"{facts['input']} {facts['shape']} -> images, opset {facts['opset']}, {size:.1f} MB: {out}"
     apart = onnx_difference(G, out) if check else None
     return said if apart is None else f'{said}\nlargest difference from PyTorch: {apart:.1e}'
+
+# %% ../nbs/81_edit_commands.ipynb #ec000019
+def system_facts():
+    "What progrow runs on: versions, processor, threads, devices"
+    import os, platform, torch
+    from progrow.learner import versions
+    there = {'cuda':torch.cuda.is_available(), 'mps':torch.backends.mps.is_available(), 'cpu':True}
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if there['cuda'] else None
+    return dict(versions={'python':platform.python_version(), **versions(), 'torch':torch.__version__},
+                system=platform.platform(), processor=_processor(), cores=os.cpu_count(),
+                threads=torch.get_num_threads(), device=next(k for k,o in there.items() if o), gpus=gpus)
+
+def _processor():
+    "Its name, as far as the system tells"
+    import platform
+    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
+    named = (l.partition(':')[2].strip() for l in lines if l.startswith('model name'))
+    return next(named, platform.processor() or platform.machine())
 
 # %% ../nbs/81_edit_commands.ipynb #ec000016
 # What users import. The other names on this page are for our own modules, and may change.

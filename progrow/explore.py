@@ -7,9 +7,10 @@ __all__ = ['walk_through', 'latent_walk', 'interpolate', 'style_vectors', 'layer
            'mixing_slider', 'truncation_strip', 'noise_deviation', 'noise_strip', 'growth_slider', 'save_animation']
 
 # %% ../nbs/70_explore.ipynb #b2b2534b
+from copy import deepcopy
 from fractions import Fraction
 from io import BytesIO
-from itertools import count, repeat
+from itertools import repeat
 from math import sqrt
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
@@ -258,14 +259,18 @@ def _noise_layers(generator, layers, resolution):
     if isinstance(layers, str): layers = {'all':range(n), 'none':()}.get(layers, layers)
     return layer_range(generator, layers, resolution)
 
-def _noise_in(generator, layers, resolution, seed):
-    "A `randn` for a generator that adds noise in some layers only; the noise of a layer is the same for any choice"
-    n,layers = 2*((resolution or generator.resolution).bit_length()-2),_noise_layers(generator, layers, resolution)
-    g,calls = torch.Generator().manual_seed(seed),count()
-    def randn(*shape, device=None):
-        x = torch.randn(*shape, generator=g)*(next(calls)%n in layers)
-        return x.to(device)
-    return randn
+def noise_only_in(generator, layers, resolution=None):
+    "A copy of a style generator that adds noise in some layers only, see `noise_strip`"
+    kept,copied = _noise_layers(generator, layers, resolution),deepcopy(generator)
+    ends = [o for r in generator.resolutions for o in (copied.blocks[str(r)].end0, copied.blocks[str(r)].end1)]
+    for i,end in enumerate(ends):
+        if i not in kept: end.noise.strength.data.zero_()
+    return copied
+
+def _seeded(seed):
+    "A `randn` with numbers of its own: the noise of a layer is the same, whichever layers add it"
+    g = torch.Generator().manual_seed(seed)
+    return lambda *shape, device=None: torch.randn(*shape, generator=g).to(device)
 
 # %% ../nbs/70_explore.ipynb #146f5317
 def noise_deviation(
@@ -281,10 +286,10 @@ def noise_deviation(
     "What the noise changes, pixel by pixel (StyleGAN, figure 4)"
     w = _styles_of(generator, latents, 'noise', psi, label)
     if draws<2: raise ValueError(f"a standard deviation takes 2 draws or more, got {draws}")
-    how = dict(resolution=resolution, noise='random', randn=_noise_in(generator, layers, resolution, seed))
-    first,total,squares = None,0.,0.
+    G,first,total,squares = noise_only_in(generator, layers, resolution),None,0.,0.
+    how = dict(resolution=resolution, noise='random', randn=_seeded(seed))
     for _ in range(draws):
-        x = draw(generator, w=w, **how).cpu().double().mean(1, keepdim=True)
+        x = draw(G, w=w, **how).cpu().double().mean(1, keepdim=True)
         if first is None: first = x
         total,squares = total+(x-first),squares+(x-first)**2
     return (squares/draws-(total/draws)**2).clamp(min=0).sqrt().float()
@@ -301,8 +306,8 @@ def noise_strip(
 )->Tensor: # (c, n·resolution, len(layers)·resolution), for `show_images` and `save_images`
     "The same pictures with noise in some layers only (StyleGAN, figure 5)"
     w = _styles_of(generator, latents, 'noise', psi, label)
-    noises = [_noise_in(generator, o, resolution, seed) for o in layers]
-    x = [draw(generator, w=w, resolution=resolution, noise='random', randn=o) for o in noises]
+    parts = [noise_only_in(generator, o, resolution) for o in layers]
+    x = [draw(o, w=w, resolution=resolution, noise='random', randn=_seeded(seed)) for o in parts]
     return image_grid(torch.stack(x, 1).flatten(0, 1), len(w))
 
 # %% ../nbs/70_explore.ipynb #cb0395b3

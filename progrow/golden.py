@@ -72,6 +72,7 @@ def compare_networks(
         if f'lod{i}_real_scores' in g: _Losses(res, p, g, t, f'lod{i}_', lod)
     return res
 
+# %% ../nbs/77_golden.ipynb #of7700a1c
 def _at_levels(res, p, g, t, tolerance):
     R,label = p.settings['resolution'],t.get('label')
     for i,lod in enumerate(map(float, g['lods'])):
@@ -82,6 +83,7 @@ def _at_levels(res, p, g, t, tolerance):
         theirs = g.get(f'd_scores_lod{i}'),g.get(f'd_labels_lod{i}')
         _scores(res, p.discriminator, _shrunk(t['d_in'], r), label, alpha, *theirs, what)
 
+# %% ../nbs/77_golden.ipynb #of7700a2c
 def _in_batches(res, D, g, t):
     "Minibatch standard deviation sees the whole batch, so its size matters"
     for b in sorted(int(m[1]) for k in g if (m := re.fullmatch(r'd_scores_batch(\d+)', k))):
@@ -136,16 +138,19 @@ class _Losses:
         theirs = self.g[key][:,0] if key.endswith('scores') else self.g[key]
         self.res.add(f'{name}, {self.what}', torch.as_tensor(ours).detach(), theirs, atol, rtol)
 
-    def slopes(self, x):
-        x = x.detach().requires_grad_()
-        scores = self.critic(x)
-        return scores,torch.autograd.grad(scores.sum(), x, create_graph=True)[0]
+# %% ../nbs/77_golden.ipynb #of7700a3c
+@patch
+def slopes(self:_Losses, x):
+    x = x.detach().requires_grad_()
+    scores = self.critic(x)
+    return scores,torch.autograd.grad(scores.sum(), x, create_graph=True)[0]
 
-    def weight_norms(self, loss):
-        "Length of the gradient of a loss for each weight; 0 for those of larger resolutions"
-        params = dict(self.D.named_parameters())
-        found = dict(zip(params, torch.autograd.grad(loss, list(params.values()), allow_unused=True)))
-        return [0. if found[n] is None else found[n].norm().item() for n in self.names]
+@patch
+def weight_norms(self:_Losses, loss):
+    "Length of the gradient of a loss for each weight; 0 for those of larger resolutions"
+    params = dict(self.D.named_parameters())
+    found = dict(zip(params, torch.autograd.grad(loss, list(params.values()), allow_unused=True)))
+    return [0. if found[n] is None else found[n].norm().item() for n in self.names]
 
 # %% ../nbs/77_golden.ipynb #of770011
 @patch
@@ -161,6 +166,7 @@ def between(self:_Losses, x):
     self.compare('gradient penalty', 'gp_x10_mean', penalty, rtol=1e-3)
     self.compare('gradient penalty, its gradients', 'gp_param_grad_norms', self.weight_norms(penalty), 1e-4, 2e-3)
 
+# %% ../nbs/77_golden.ipynb #of7700a4c
 @patch
 def at_reals(self:_Losses, real):
     "R1: at reals"
@@ -171,7 +177,7 @@ def at_reals(self:_Losses, real):
     self.compare('R1', 'r1_gamma10_mean', 5*squares.mean(), rtol=2e-3)
     self.compare('R1, its gradients', 'r1_param_grad_norms', self.weight_norms(5*squares.mean()), 1e-4, 5e-3)
 
-
+# %% ../nbs/77_golden.ipynb #of7700a5c
 @patch
 def losses(self:_Losses, real, fake, eps, R):
     wgan,smooth = WGANGP(full_resolution=R),NonSaturating(full_resolution=R)
@@ -201,6 +207,7 @@ def compare_trajectory(
     for k,net in dict(G=G, D=D, Gs=averaged).items(): _final_norms(res, k, net, g)
     return res
 
+# %% ../nbs/77_golden.ipynb #of7700a6c
 def _double(g, k, i=0): return torch.tensor(g[k][i]).double()
 
 def _final_scores(D, real, r, alpha, theirs):
@@ -239,6 +246,7 @@ def _five_steps(g, G, D, averaged, r, alpha, R, style):
         rows['g_loss'].append(_step(opt_g, loss.generator_loss(critic, mine)))
     return rows
 
+# %% ../nbs/77_golden.ipynb #of7700a7c
 def _step(opt, loss):
     opt.zero_grad()
     loss.backward()
@@ -272,6 +280,7 @@ def compare_zoo(
     if 'gp_sum_x10' in g: _summed_penalty(res, nets[32].discriminator, g)
     return res
 
+# %% ../nbs/77_golden.ipynb #of7700a8c
 def _latents(g, r, n):
     "The latent vectors of a stage: its own, or those of all"
     if (own := next((k for k in (f'res{r}_z', 'z') if k in g), None)): return g[own]

@@ -82,6 +82,7 @@ def _style_rows(G, fused):
         for k in (0, 1): rows += _layer_rows(G.config, i, r, k, up)
     return rows
 
+# %% ../nbs/75_layer_table.ipynb #of7400a1c
 def _layer_rows(config, i, r, k, up):
     "One layer of a style generator: its kernel, noise and style"
     theirs,end = f'synthesis.layer{2*i+k}',f'blocks.{r}.end{k}'

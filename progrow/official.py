@@ -61,6 +61,7 @@ def label_name(state):
     "The array that turns labels into vectors; None without labels"
     return next((k for k in state if k=='LabelConcat/weight' or k.startswith('mapping.') and '.dense' not in k), None)
 
+# %% ../nbs/76_official.ipynb #of7600a1c
 def _generator_settings(state):
     tf,style = in_tf(state),is_style(state)
     layer,ask = ('synthesis.' if style else ''),partial(_size, state, part='generator')
@@ -75,6 +76,7 @@ def _generator_settings(state):
     inputs = ask('4x4/Dense/weight') if tf else ask('layer0.weight', axis=1)
     return {**found, 'inputs':inputs, 'fused_scale':_fused(state, n, tf)}
 
+# %% ../nbs/76_official.ipynb #of7600a2c
 def _fused(state, n, tf):
     "Is ProGAN's doubling one operation? Official names say it, genforce's shapes where channels change; None: unknown"
     if n==1: return False
@@ -97,6 +99,7 @@ def _style_settings(state, tf, ask):
     else: ni = nw = ask('4x4/Dense/weight') if tf else ask('synthesis.layer0.weight', axis=1)
     return {**found, 'latent_size':ni//2 if label else ni, 'dlatent_size':nw}
 
+# %% ../nbs/76_official.ipynb #of7600a3c
 def _critic_settings(state):
     tf,ask = in_tf(state),partial(_size, state, part='discriminator')
     def colour(i, what='bias'): return f'FromRGB_lod{i}/{what}' if tf else f'input{i}.{what}'
@@ -108,6 +111,8 @@ def _critic_settings(state):
     return {**found, 'fmap_base':base, 'fmap_max':most, 'scores':scores}
 
 # %% ../nbs/76_official.ipynb #of760012
+_unknown = "the {} was made with {}, and only {!r} is known here"
+def _channels(resolution, o): return [feature_maps(r, o['fmap_base'], o['fmap_max']) for r in resolutions(resolution)]
 _fixed = dict(fmap_decay=1., use_wscale=True, nonlinearity='lrelu', use_leakyrelu=True, use_pixelnorm=True,
              pixelnorm_epsilon=1e-8,
              normalize_latents=True, mapping_lrmul=.01, mapping_nonlinearity='lrelu', mapping_use_wscale=True,
@@ -115,6 +120,7 @@ _fixed = dict(fmap_decay=1., use_wscale=True, nonlinearity='lrelu', use_leakyrel
 
 def _plain(v): return v.tolist() if isinstance(v, (np.generic, np.ndarray)) else v # A value of NumPy as Python's own
 
+# %% ../nbs/76_official.ipynb #of7600a4c
 def _agreed(found, settings, part):
     "What the arrays say, completed by what is written. `ValueError` where they differ"
     said = {k:v for k,v in settings.items() if v is not None}
@@ -134,9 +140,6 @@ def _agreed(found, settings, part):
                              f"the arrays of the {part} have {have}")
         found = {**found, 'fmap_base':said['fmap_base'], 'fmap_max':said['fmap_max']}
     return {**said, **{k:said.get(k) if v is None else v for k,v in found.items()}}
-
-_unknown = "the {} was made with {}, and only {!r} is known here"
-def _channels(resolution, o): return [feature_maps(r, o['fmap_base'], o['fmap_max']) for r in resolutions(resolution)]
 
 # %% ../nbs/76_official.ipynb #of760015
 def filled(
@@ -160,6 +163,7 @@ def filled(
     net.load_state_dict(new, strict=len(here)==len(rows)) # without an average of w it stays zero
     return net.eval()
 
+# %% ../nbs/76_official.ipynb #of7600a5c
 def _taken(x, row, dialect, shape, name):
     "An array of theirs as a weight of ours"
     if x.dtype.kind!='f': raise ValueError(f"{name} is of type {x.dtype}, expected floats")
@@ -208,6 +212,7 @@ def _generator_from(s):
                          f"label_size={labels}: one of them is of another network")
     return partial(Generator, s['resolution'], s['num_channels'], latent, s['fmap_base'], s['fmap_max'], labels)
 
+# %% ../nbs/76_official.ipynb #of7600a6c
 def _critic_from(s, scores):
     labels = s.get('label_size') or 0
     style = s['family']=='stylegan'
@@ -219,6 +224,7 @@ def _critic_from(s, scores):
     if style: return partial(StyleDiscriminator, *sizes)
     return partial(Discriminator, *sizes, pool_before_activation=bool(s['fused_scale']))
 
+# %% ../nbs/76_official.ipynb #of7600a7c
 def _family(state, said):
     "Which paper a discriminator without a generator is of: a StyleGAN one looks the same, and blurs"
     if {'mapping_layers','dlatent_size'} & said.keys(): return 'stylegan'
@@ -231,8 +237,22 @@ def _fused_of(parts, family):
     if family=='stylegan': return 'auto'
     if 'D' in parts and in_tf(parts['D']): return any('_down/' in k for k in parts['D'])
 
-_unsaid = (
+_unsaid = ("nothing says whether the layers of this {} that change the resolution are fused: "
            "give fused_scale=True or fused_scale=False (the official default is True)")
+
+# %% ../nbs/76_official.ipynb #of7600a8c
+def _known(parts, said):
+    "Settings of each generator, of the discriminator, and those of all together. `ValueError`: too few, or two answers"
+    found = {p: _agreed(_generator_settings(x), said, 'generator') for p,x in parts.items() if p!='D'}
+    made = dict(next(iter(found.values()), said))
+    critic = _agreed(_critic_settings(parts['D']), said, 'discriminator') if 'D' in parts else None
+    if 'family' not in made: made['family'] = _family(parts['D'], made)
+    if critic and made.get('label_size') is None:
+        n = critic['scores']
+        made['label_size'] = n-1 if made['family']=='progan' else n if n>1 else 0
+    if made.get('fused_scale') is None: made['fused_scale'] = _fused_of(parts, made['family'])
+    if made['fused_scale'] is None: raise ValueError(_unsaid.format('generator' if found else 'discriminator'))
+    return found,critic,made
 
 # %% ../nbs/76_official.ipynb #of76001a
 def from_state(
@@ -243,16 +263,7 @@ def from_state(
     parts = _split(state)
     said = {k.removeprefix('cfg_'):_plain(v) for k,v in (settings or {}).items()}
     if any(map(is_zoo, parts.values())): return _zoo(parts, said)
-    found = {p: _agreed(_generator_settings(x), said, 'generator') for p,x in parts.items() if p!='D'}
-    made = dict(next(iter(found.values()), said))
-    critic = _agreed(_critic_settings(parts['D']), said, 'discriminator') if 'D' in parts else None
-    if 'family' not in made: made['family'] = _family(parts['D'], made)
-    if critic and made.get('label_size') is None:
-        n = critic['scores']
-        made['label_size'] = n-1 if made['family']=='progan' else n if n>1 else 0
-    if made.get('fused_scale') is None: made['fused_scale'] = _fused_of(parts, made['family'])
-
-    if made['fused_scale'] is None: raise ValueError(_unsaid.format('generator' if found else 'discriminator'))
+    found,critic,made = _known(parts, said)
     shared = {k:made[k] for k in ('family','label_size','fused_scale') if k in made}
     fused = made['fused_scale']
     nets = {p: filled(_generator_from({**s, **shared}), fused, parts[p], 'generator') for p,s in found.items()}
@@ -281,6 +292,7 @@ class ZooGenerator(Generator):
     def add_levels(self, fmap_base, fmap_max, start, block):
         super().add_levels(fmap_base, fmap_max, partial(ZooStart, self.latent_dim+self.num_classes), block)
 
+# %% ../nbs/76_official.ipynb #of7600b1c
 class ZooStdDev(MinibatchStdDev):
     "Neighbours, and the unbiased variance; a batch that groups do not divide is one group, a single picture has none"
     def forward(self, x:Tensor) -> Tensor: # (n, c, h, w) -> (n, c+1, h, w)
@@ -311,6 +323,7 @@ def _zoo_layers(net):
 
 _zoo_end = dict(conv='groupScaleZero.0', dense0='groupScaleZero.1', dense1='decisionLayer')
 
+# %% ../nbs/76_official.ipynb #of7600b2c
 def _zoo_network(state):
     "A network of pytorch_GAN_zoo. Its scale, for weight and bias, goes into the numbers"
     generator = 'formatLayer.weight' in state
@@ -350,6 +363,7 @@ def _zoo_filled(make, state, part):
     net.load_state_dict(new)
     return net.eval()
 
+# %% ../nbs/76_official.ipynb #of7600b3c
 def _zoo(parts, said):
     if said.get('label_size'):
         raise ValueError("labels of pytorch_GAN_zoo are not known here: take a network without classes")

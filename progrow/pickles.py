@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from math import prod
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 
 # %% ../nbs/78_pickles.ipynb #of780008
 class Network(dict): "What a file says about one network; nothing of it runs"
@@ -169,6 +170,7 @@ def _extend(x, items):
     if type(x) is not list: raise UnpicklingError("an item for what is no list")
     x.extend(items)
 
+# %% ../nbs/78_pickles.ipynb #of7800a1c
 @_instruction('SETITEM')
 def _setitem(self):
     value,key = self.stack.pop(),self.stack.pop()
@@ -220,30 +222,36 @@ class _Making:
         self.source.spend(len(text))
         return text.encode('latin1')
 
-    def numbers(self, shape, kind, fortran, raw):
-        "An array from the bytes that a file has for it, all of them and no more"
-        if type(kind) is not _Type or not _whole(shape): raise UnpicklingError("an array without a shape and a type")
-        n = prod(shape)*kind.dtype.itemsize
-        if type(raw) not in (bytes, str) or len(raw)!=n:
-            raise UnpicklingError(f"an array with other numbers than its shape {shape[:6]} has")
-        self.source.spend(n)
-        x = np.frombuffer(raw.encode('latin1') if type(raw) is str else raw, kind.dtype)
-        return x.reshape(shape, order='F' if fortran else 'C').astype(kind.dtype.newbyteorder('='), copy=False)
+# %% ../nbs/78_pickles.ipynb #of7800b0c
+@patch
+def numbers(self:_Making, shape, kind, fortran, raw):
+    "An array from the bytes that a file has for it, all of them and no more"
+    if type(kind) is not _Type or not _whole(shape): raise UnpicklingError("an array without a shape and a type")
+    n = prod(shape)*kind.dtype.itemsize
+    if type(raw) not in (bytes, str) or len(raw)!=n:
+        raise UnpicklingError(f"an array with other numbers than its shape {shape[:6]} has")
+    self.source.spend(n)
+    x = np.frombuffer(raw.encode('latin1') if type(raw) is str else raw, kind.dtype)
+    return x.reshape(shape, order='F' if fortran else 'C').astype(kind.dtype.newbyteorder('='), copy=False)
 
-    def make_scalar(self, kind, raw): return _Making.numbers(self, (), kind, False, raw).item()
+# %% ../nbs/78_pickles.ipynb #of7800b1c
+@patch
+def make_scalar(self:_Making, kind, raw): return _Making.numbers(self, (), kind, False, raw).item()
 
-    def make_buffer(self, raw, kind, shape, order='C'):
-        res = Array()
-        res.value = _Making.numbers(self, shape, kind, order=='F', raw)
-        return res
+@patch
+def make_buffer(self:_Making, raw, kind, shape, order='C'):
+    res = Array()
+    res.value = _Making.numbers(self, shape, kind, order=='F', raw)
+    return res
 
-    def make_tensor(self, storage, offset, shape, stride, *_):
-        res = Array()
-        whole = _whole((offset,)) and _whole(shape) and _whole(stride)
-        if type(storage) is not _Storage or not whole or len(shape)!=len(stride):
-            raise UnpicklingError("a tensor without a place")
-        self.tensors.append((res, storage, offset, shape, stride))
-        return res
+@patch
+def make_tensor(self:_Making, storage, offset, shape, stride, *_):
+    res = Array()
+    whole = _whole((offset,)) and _whole(shape) and _whole(stride)
+    if type(storage) is not _Storage or not whole or len(shape)!=len(stride):
+        raise UnpicklingError("a tensor without a place")
+    self.tensors.append((res, storage, offset, shape, stride))
+    return res
 
 def _whole(x): return type(x) is tuple and len(x)<9 and all(type(n) is int and 0<=n<2**40 for n in x)
 
@@ -260,6 +268,7 @@ def unpacked(path):
         raise UnpicklingError(f"it holds more than {most:,} bytes, and published networks do not pack so well")
     return data
 
+# %% ../nbs/78_pickles.ipynb #of7800a2c
 def _carefully(read, path):
     "`ValueError` says why a file cannot be read; what the system refuses stays an `OSError`"
     path = Path(path)
@@ -288,6 +297,7 @@ def _filled(reader, found, numbers):
         tensor.value = np.ascontiguousarray(view).reshape(shape)
     return found
 
+# %% ../nbs/78_pickles.ipynb #of7800a3c
 def _from_archive(path):
     with zipfile.ZipFile(path) as z:
         records = {o.filename:o for o in z.infolist()}

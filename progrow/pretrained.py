@@ -23,6 +23,11 @@ def _plain(v):
     if isinstance(v, list): return len(v)<9 and all(isinstance(o, (int,float)) for o in v)
     return isinstance(v, (int,float,type(None))) or isinstance(v, str) and len(v)<60
 
+def _is_variable(v):
+    if not (isinstance(v, (tuple,list)) and len(v)==2 and isinstance(v[0], str)): return False
+    return isinstance(v[1], (int,float)) or isinstance(v[1], Array) and v[1].value is not None
+
+# %% ../nbs/80_pretrained.ipynb #of8000a1c
 def _of_record(record, where):
     "The arrays and the settings of a network"
     name = record.get('build_func_name')
@@ -41,10 +46,6 @@ def _of_record(record, where):
             if not _is_variable(v): raise ValueError(f"a variable of {where} is not a name with an array")
             state[v[0]] = v[1].value if isinstance(v[1], Array) else np.float32(v[1])
     return state,{**said, 'family':_builders[name]}
-
-def _is_variable(v):
-    if not (isinstance(v, (tuple,list)) and len(v)==2 and isinstance(v[0], str)): return False
-    return isinstance(v[1], (int,float)) or isinstance(v[1], Array) and v[1].value is not None
 
 # %% ../nbs/80_pretrained.ipynb #of80000e
 def _from_pickle(path):
@@ -71,6 +72,7 @@ def _tensors(state, where):
         raise ValueError(f"{where} holds {some(odd)}, which is no tensor: it is not the state of a published network")
     return {k.removeprefix('module.'):v.value for k,v in state.items()}
 
+# %% ../nbs/80_pretrained.ipynb #of8000a2c
 _first = 'layer0.','input0.','output0.','mapping.','synthesis.','formatLayer','fromRGBLayers','toRGBLayers'
 
 def _from_torch(path):
@@ -91,6 +93,7 @@ def _from_torch(path):
         parts = {'D' if any(k.startswith(('input0.','fromRGBLayers','decisionLayer')) for k in state) else 'G':state}
     return {f'{p}.{k}':v for p,o in parts.items() for k,v in o.items()},{},'a file of PyTorch'
 
+# %% ../nbs/80_pretrained.ipynb #of8000a3c
 def _from_arrays(path):
     g = arrays_of(path)
     state,said = ({k:v for k,v in g.items() if k.startswith(o)} for o in (('G.','D.','Gs.'), 'cfg_'))
@@ -122,6 +125,7 @@ def kind_of(
     pickled = start[:1]==b'\x80' and start[1:2]<b'\x06' or _plain_pickle.match(start)
     return _from_pickle if pickled or start[:2]==b'\x1f\x8b' else None
 
+# %% ../nbs/80_pretrained.ipynb #of8000a4c
 _plain_pickle = re.compile(rb'\(?[ci](tfutil|dnnlib|copy_?reg|collections|numpy)') # of protocols 0 and 1
 
 def _kind_of_archive(path):

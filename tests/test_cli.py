@@ -85,7 +85,7 @@ def test_on_off_and_dashes():
     a = p.parse_args(['x.zip', '--latent-dim', '8', '--dry-run', '--average-kimg', '2'])
     assert (a.images, a.latent_dim, a.dry_run, a.average_kimg, a.resolution)==('x.zip', 8, True, 2., None)
 
-@pytest.mark.parametrize('words', [['nonsense'], ['train', '--speed', '2'], ['train', '--seed', 'x'], ['train', '--latent', '8'], ['grid'], ['info'], ['info', 'a', 'b'], ['--nonsense']])
+@pytest.mark.parametrize('words', [['nonsense'], ['train', '--speed', '2'], ['train', '--seed', 'x'], ['train', '--latent', '8'], ['grid'], ['info', 'a', 'b'], ['--nonsense']])
 def test_usage_errors(words, capsys):
     assert main(words)==2
     out,err = capsys.readouterr()
@@ -393,11 +393,22 @@ def test_info(capsys, tmp_path):
     p = facts(tmp_path/'a.npz')
     assert (p['kind'], p['files'], p['smallest'], p['fits_resolution'], p['labels'])==('pictures', 5, '20x16', 16, True)
 
+def test_what_a_report_should_hold(capsys):
+    from progrow.edit_commands import system_facts
+    assert main(['info', '--system', '--json'])==0
+    js = json.loads(capsys.readouterr().out)
+    assert js==system_facts() and {'python','progrow','torch','fastai','numpy'}==set(js['versions'])
+    assert js['device'] in ('cpu','cuda','mps') and js['threads']==torch.get_num_threads() and js['cores']==os.cpu_count() and js['processor']
+    assert (js['gpus'] is None)!=torch.cuda.is_available()
+    assert main(['info', '--system'])==0
+    out = capsys.readouterr().out
+    assert str(torch.__version__) in out and str(Path.home()) not in out and os.getcwd() not in out
+
 def test_info_refuses(capsys, tmp_path):
     torch.save({'a':torch.ones(2)}, tmp_path/'other.pt')
     (tmp_path/'cut.pt').write_bytes(Path('plain/generator.pt').read_bytes()[:5000])
     (tmp_path/'a.txt').write_text('x')
-    for words,match in ((f'{tmp_path}/other.pt', 'not a generator of progrow'), (f'{tmp_path}/cut.pt', 'damaged'), (f'{tmp_path}/a.txt', 'nothing that progrow knows'), ('nowhere', 'no file or folder'), ('nowhere.pt', 'no file')):
+    for words,match in (('', 'say what to look at'), ('styled --system', 'say what to look at'), (f'{tmp_path}/other.pt', 'not a generator of progrow'), (f'{tmp_path}/cut.pt', 'damaged'), (f'{tmp_path}/a.txt', 'nothing that progrow knows'), ('nowhere', 'no file or folder'), ('nowhere.pt', 'no file')):
         refused(capsys, f'info {words}', match)
 
 def test_traceback_on_request(monkeypatch):

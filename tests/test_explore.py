@@ -4,11 +4,12 @@ import numpy as np, pytest, torch
 from PIL import Image
 import helpers, progrow.path_length
 from helpers import unit
-from progrow.explore import (draw, growth_slider, interpolate, latent_walk, layer_range, mix_styles, mixing_grid, mixing_slider, noise_deviation, noise_strip,
+from progrow.explore import (draw, growth_slider, interpolate, latent_walk, layer_range, mix_styles, mixing_grid, mixing_slider, noise_deviation, noise_only_in, noise_strip,
                              random_latents, save_animation, slerp, style_vectors, truncation_strip, walk_through)
 from progrow.images import Frames, image_grid, to_uint8
 from progrow.networks import Generator
 from progrow.style import StyleGenerator
+from progrow.style_layers import NoiseInjection
 from progrow.train import sample_images
 
 close = partial(helpers.close, atol=1e-4)
@@ -255,6 +256,17 @@ def test_noise_in_some_layers(S):
     assert not torch.equal(t[:,2], t[:,1]) and not torch.equal(t[:,2], t[:,0])
     assert all(p.abs().sum()>0 for k,p in S.named_parameters() if k.endswith('strength'))  # nothing was changed
     with pytest.raises(ValueError, match='adds no noise'): noise_strip(styled(noise=False), z)
+
+def test_a_copy_that_adds_noise_in_some_layers_only(S):
+    z = random_latents(2, 16)
+    for kept in ([], [0], [5], range(6)):
+        only = noise_only_in(S, kept)
+        by_hand = styled()
+        by_hand.load_state_dict(S.state_dict())
+        for i,end in enumerate(m for m in by_hand.modules() if isinstance(m, NoiseInjection)): end.strength.data *= i in kept
+        for noise in ('fixed','off'): assert torch.equal(draw(only, z, noise=noise), draw(by_hand, z, noise=noise))
+    assert torch.equal(draw(noise_only_in(S, [0,1], 8), z, resolution=8), draw(noise_only_in(S, [0,1]), z, resolution=8))
+    assert all(p.abs().sum()>0 for k,p in S.named_parameters() if k.endswith('strength'))
 
 def test_growth_slider(G, S):
     import ipywidgets

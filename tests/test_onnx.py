@@ -1,9 +1,11 @@
 "What is written draws as PyTorch does, where onnxruntime is installed; and what is said where it is not."
 import sys
 import pytest, torch
+from progrow.checkpoint import load_generator, shipped_generators
+from progrow.cli import main
 from progrow.networks import Generator
 from progrow.onnx_export import _inputs, _scaled_once, export_onnx, onnx_difference
-from progrow.sampling import draw, random_latents
+from progrow.sampling import draw, random_latents, styled as styled_generator
 from progrow.style import StyleGenerator
 
 def plain(): torch.manual_seed(0); return Generator(8, latent_dim=4, fmap_max=8, num_classes=3)
@@ -44,3 +46,12 @@ def test_without_the_packages_it_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'progrow\[onnx\]'"): export_onnx(plain(), tmp_path/'g.onnx')
     assert onnx_difference(plain(), tmp_path/'g.onnx') is None and not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match='has no styles'): export_onnx(plain(), tmp_path/'g.onnx', 'w')
+
+@pytest.mark.parametrize('name', shipped_generators())
+def test_shipped_generators_are_written_from_the_command_line(tmp_path, capsys, name):
+    pytest.importorskip('onnxscript'); pytest.importorskip('onnxruntime')
+    G = load_generator(name)
+    for space in ('z','w')[:1+styled_generator(G)]:
+        assert main(['export-onnx', name, '--out', str(tmp_path/f'{space}.onnx'), '--space', space])==0
+        assert f"{space} ['n'," in (said := capsys.readouterr().out) and 'largest difference' in said
+        assert onnx_difference(G, tmp_path/f'{space}.onnx', 3)<1e-4

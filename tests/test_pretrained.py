@@ -212,7 +212,7 @@ def test_what_a_discriminator_does_not_say_is_asked(tmp_path):
     D = networks('fused')[1]
     torch.save({k:torch.tensor(v) for k,v in to_official(D, 'torch', True).items()}, tmp_path/'d.pth')
     refused(tmp_path/'d.pth', "give family='progan' or family='stylegan'")
-    refused(tmp_path/'d.pth', 'give fused_scale=True', family='progan')
+    refused(tmp_path/'d.pth', 'layers of this discriminator that change the resolution are fused: give fused_scale=True', family='progan')
     D2 = load_official(tmp_path/'d.pth', family='progan', fused_scale=True).discriminator
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(D(x), D2(x))
