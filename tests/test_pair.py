@@ -75,6 +75,16 @@ def test_the_larger_ones_are_what_their_script_makes_and_score_as_their_files_sa
     e = evaluate(name, avatars(1024, 64), 'swd-quick', n=512) # fewer pictures, so a little more
     assert abs(e.table.value['SWD mean']-js['judged']['SWD mean']['value'])<15
 
+def test_the_first_page_says_of_the_larger_ones_what_their_files_say():
+    text = (root/'README.md').read_text(encoding='utf-8')
+    P,S = (beside(k) for k in larger)
+    p,s = ({k:v['value'] for k,v in o['judged'].items()} for o in (P, S))
+    two = lambda v: f'{v:.2f}'.lstrip('0')
+    assert f"| {p['FD-Lite0']:.0f} |" in text and f"| {two(p['precision'])}, {two(p['recall'])} |" in text
+    assert f"saw {S['images_seen']:,} pictures in {S['minutes']} minutes" in text
+    assert f"FD-Lite0 {s['FD-Lite0']:.0f}, precision {two(s['precision'])}, recall {two(s['recall'])}" in text
+    assert S['styles']['coarse']<.2<.5<S['styles']['middle'] and S['styles']['fine']>.5
+
 def test_style_one_can_be_truncated():
     G = load_generator('avatars-stylegan')
     assert G.w_avg.abs().max()>0

@@ -13,8 +13,10 @@ from pathlib import Path
 from progrow.checkpoint import load_generator, shipped_folder
 from progrow.files import atomic_write, write_json
 from progrow.data import image_pyramid
+from progrow.explore import mix_styles, style_vectors
 from progrow.images import to_uint8
 from progrow.losses import NonSaturating
+from progrow.sampling import draw, random_latents
 from progrow.train import sample_images
 from search import flops, learner, plain, score, sheet
 
@@ -44,6 +46,13 @@ def half(G, path):
     share = (differ>0).float().mean().item()
     return dict(bytes=small.stat().st_size, largest=differ.max().item(), share_changed=round(share, 5))
 
+def style_shares(G, n=128):
+    "How much of the change from one picture to another do the styles of each range bring, of n pairs?"
+    w,w2 = (style_vectors(G, random_latents(n, G.latent_dim, seed=s)) for s in (1,2))
+    x,other = (draw(G, w=o).clamp(-1, 1) for o in (w,w2))
+    def change(y): return (y.clamp(-1, 1)-x).abs().mean().item()
+    return {k:round(change(draw(G, w=mix_styles(G, w, w2, k)))/change(other), 3) for k in ('coarse','middle','fine')}
+
 def finish(learn, folder, images):
     "Export, judge, draw"
     path = learn.export(folder/'generator.pt')
@@ -55,7 +64,7 @@ def finish(learn, folder, images):
     made = dict(settings=plain(learn.settings), decay=learn.rate_decay.share, pictures=images.source, licence=images.licence,
                 images_seen=learn.images_seen, minutes=round(learn.clock.seconds/60), flops=flops(learn),
                 judged={k:dict(value=v, floor=floors[k]) for k,v in values.items()}, n=n, bytes=path.stat().st_size,
-                fp16=fp16, versions={p:version(p) for p in packages})
+                fp16=fp16, **(dict(styles=style_shares(G)) if G.styled else {}), versions={p:version(p) for p in packages})
     write_json(folder/'scores.json', made)
     print(G.resolution, learn.images_seen, made['judged'], fp16, flush=True)
 
