@@ -62,8 +62,8 @@ named_presets = dict(
     paper={**published, 'group_size':16, 'pool_before_activation':False, 'average_decay':0.999},
     official={**published, 'average_decay':0.999},
     stylegan={**published, 'loss':'non-saturating:full', 'average_kimg':10.},
-    minutes={**published, 'loss':'wgan-gp', 'latent_dim':64, 'fmap_base':256, 'fmap_max':64, # ours, for a laptop CPU
-             'mirror':False, 'average_kimg':2.})
+    minutes={**published, 'loss':'non-saturating:native,r1=.1,r1_every=4', # ours, for a laptop CPU
+             'latent_dim':64, 'fmap_base':192, 'fmap_max':48, 'mirror':False, 'average_kimg':2.})
 
 # %% ../nbs/44_presets.ipynb #77f40815
 def options(
@@ -98,7 +98,9 @@ def preset(
     if problem := _preset_problem(name, changes): raise ValueError(problem)
     if resolution is None: resolution = 32 if name=='minutes' else 1024
     schedule = GrowthSchedule.named(name, resolution, **{'gpus':gpus, **changes})
-    return {**named_presets[name], 'schedule':schedule, 'loss':pick_loss(named_presets[name]['loss'], resolution)}
+    loss = pick_loss(named_presets[name]['loss'], resolution)
+    if name=='minutes' and resolution>32: loss.r1 *= (resolution/32)**2 # as many times as there are pixels
+    return {**named_presets[name], 'schedule':schedule, 'loss':loss}
 
 # %% ../nbs/44_presets.ipynb #e118a107
 # What users import. The other names on this page are for our own modules, and may change.

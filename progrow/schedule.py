@@ -258,7 +258,8 @@ official_rates = {1: {4:.001, 1024:.0015},
 
 # %% ../nbs/30_schedule.ipynb #f27c415b
 # Ours, for a laptop CPU and pictures up to 64x64: to be changed here, and only here
-minutes = dict(stabilize_kimg={4:6, 8:5, 16:8, 32:18}, fade_kimg={8:2, 16:4, 32:5}, batch_size=8, learning_rate=.004)
+minutes = dict(stabilize_kimg={4:3.5, 8:5, 16:7, 32:29}, fade_kimg={8:1, 16:2.5, 32:3.5}, batch_size=4,
+               learning_rate={4:.008, 64:.003})
 
 named_schedules = dict(
     paper=dict(batch_size={4:16, 256:14, 512:6, 1024:3}, total_kimg=19000), # the official preset "v1"

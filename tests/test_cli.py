@@ -147,7 +147,7 @@ def test_train_results(runs):
     made = {o.name for o in (runs/'plain').iterdir()}
     assert {'generator.pt','strip.png','samples.png','losses.png','log.jsonl','settings.json','checkpoints'} <= made
     s = json.loads((runs/'plain'/'settings.json').read_text())['settings']
-    assert s['generator']['latent_dim']==8 and s['generator']['fmap_base']==32 and s['generator']['fmap_max']==64 and s['average_kimg']==2.
+    assert s['generator']['latent_dim']==8 and s['generator']['fmap_base']==32 and s['generator']['fmap_max']==48 and s['average_kimg']==2.
     assert s['schedule']['batch_size']==16 and s['schedule']['stabilize_kimg']==0.1
 
 def test_train_says_what_it_does(capsys, tmp_path):
@@ -176,7 +176,7 @@ def test_train_refuses(capsys, tmp_path):
         refused(capsys, f'train {words} --path {tmp_path}/r', match)
     assert not (tmp_path/'r'/'generator.pt').exists()
 
-@pytest.mark.parametrize('words,want', [('', ('minutes', 'wgan-gp', 'Generator', 64)), ('--config A', ('official', 'wgan-gp:full', 'Generator', 512)), ('--config F', ('stylegan', 'non-saturating', 'StyleGenerator', 512)),
+@pytest.mark.parametrize('words,want', [('', ('minutes', 'non-saturating:native,r1=.1,r1_every=4', 'Generator', 64)), ('--config A', ('official', 'wgan-gp:full', 'Generator', 512)), ('--config F', ('stylegan', 'non-saturating', 'StyleGenerator', 512)),
     ('--config F --schedule minutes --loss lsgan', ('minutes', 'lsgan', 'StyleGenerator', 64)), ('--config F --latent-dim 8', ('stylegan', 'non-saturating', 'StyleGenerator', 8)),
     ('--config D --schedule minutes:start_resolution=8', ('minutes', 'non-saturating', 'StyleGenerator', 64)), ('--schedule official', ('official', 'wgan-gp:full', 'Generator', 512))])
 def test_config(words, want, monkeypatch, tmp_path):

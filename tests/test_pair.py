@@ -12,7 +12,8 @@ from progrow.train import progressive_learner, sample_images
 
 root = Path(__file__).parents[1]
 names = {'avatars-progan':Generator, 'avatars-stylegan':StyleGenerator}
-sides = {**dict.fromkeys(names, 32), 'avatars64-progan':64}
+larger = {'avatars64-progan':Generator, 'avatars64-stylegan':StyleGenerator}
+sides = {**dict.fromkeys(names, 32), **dict.fromkeys(larger, 64)}
 both = pytest.mark.parametrize('name', names)
 every = pytest.mark.parametrize('name', sides)
 
@@ -23,7 +24,7 @@ def test_all_are_there(): assert shipped_generators()==sorted(sides)
 @every
 def test_draws_without_training(name):
     G = load_generator(name)
-    assert type(G) is names.get(name, Generator) and not G.training and not any(p.requires_grad for p in G.parameters())
+    assert type(G) is {**names, **larger}[name] and not G.training and not any(p.requires_grad for p in G.parameters())
     x = sample_images(G, 9, seed=1)
     assert x.shape==(9,3,sides[name],sides[name]) and x.isfinite().all() and x.std(0).mean()>.1 # nine different pictures
     assert torch.equal(x, sample_images(load_generator(name), 9, seed=1)) and torch.equal(x, sample_images(G, 9, seed=1))
@@ -33,7 +34,7 @@ def test_draws_without_training(name):
 def test_small_and_plain(name):
     assert shipped_file(name).stat().st_size<=2*2**20
     f = torch.load(shipped_file(name), weights_only=True)
-    assert f['network']==names.get(name, Generator).__name__ and f['resolution']==sides[name]
+    assert f['network']=={**names, **larger}[name].__name__ and f['resolution']==sides[name]
     assert all(o.dtype==torch.float32 and o.isfinite().all() for o in f['weights'].values())
 
 @every
@@ -62,15 +63,27 @@ def test_is_trained(name):
     e = evaluate(name, avatars(512, 32), 'swd-quick', n=256)
     assert e.table.value['SWD mean']<80
 
-def test_the_larger_one_is_what_its_script_makes_and_scores_as_its_file_says(monkeypatch):
+@pytest.mark.parametrize('name', larger)
+def test_the_larger_ones_are_what_their_script_makes_and_score_as_their_files_say(name, monkeypatch):
     monkeypatch.syspath_prepend(root/'tools'/'experiments')
     import train_shipped as script
-    js,known = beside('avatars64-progan'),lambda s: {k:v for k,v in s.items() if k!='images'}
-    learn = script.learner(avatars(64, 64), {**script.settings, 'schedule':{**script.shape, 'total_kimg':script.kimg}}, seed=script.seed)
+    js,known = beside(name),lambda s: {k:v for k,v in s.items() if k!='images'}
+    learn = script.learner(avatars(64, 64), {**script.settings, **script.runs[name]}, seed=script.seed)
     assert known(js['settings'])==known(json.loads(json.dumps(learn.settings))) and js['decay']==learn.rate_decay.share
-    assert js['images_seen']==1000*script.kimg and 'does not make it again' in js['length_changed']['why']
-    e = evaluate('avatars64-progan', avatars(1024, 64), 'swd-quick', n=512) # fewer pictures, so a little more
+    assert 0<=js['images_seen']-learn.schedule.total_images<4 and js['n']==script.n
+    if name=='avatars64-progan': assert 'does not make it again' in js['length_changed']['why']
+    e = evaluate(name, avatars(1024, 64), 'swd-quick', n=512) # fewer pictures, so a little more
     assert abs(e.table.value['SWD mean']-js['judged']['SWD mean']['value'])<15
+
+def test_the_first_page_says_of_the_larger_ones_what_their_files_say():
+    text = (root/'README.md').read_text(encoding='utf-8')
+    P,S = (beside(k) for k in larger)
+    p,s = ({k:v['value'] for k,v in o['judged'].items()} for o in (P, S))
+    two = lambda v: f'{v:.2f}'.lstrip('0')
+    assert f"| {p['FD-Lite0']:.0f} |" in text and f"| {two(p['precision'])}, {two(p['recall'])} |" in text
+    assert f"saw {S['images_seen']:,} pictures in {S['minutes']} minutes" in text
+    assert f"FD-Lite0 {s['FD-Lite0']:.0f}, precision {two(s['precision'])}, recall {two(s['recall'])}" in text
+    assert S['styles']['coarse']<.2<.5<S['styles']['middle'] and S['styles']['fine']>.5
 
 def test_style_one_can_be_truncated():
     G = load_generator('avatars-stylegan')

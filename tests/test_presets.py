@@ -37,7 +37,7 @@ rest = { # what no schedule holds
                      mirror=True, reset_optimizer=True, average_decay=.999),
     'stylegan': dict(latent_dim=512, fmap_base=8192, fmap_max=512, group_size=4, pool_before_activation=True,
                      mirror=True, reset_optimizer=True, average_kimg=10),
-    'minutes':  dict(latent_dim=64, fmap_base=256, fmap_max=64, group_size=4, pool_before_activation=True,
+    'minutes':  dict(latent_dim=64, fmap_base=192, fmap_max=48, group_size=4, pool_before_activation=True,
                      mirror=False, reset_optimizer=True, average_kimg=2)}
 
 def at_each_side(schedule):
@@ -87,11 +87,16 @@ def test_the_native_strength_of_the_published_penalties():
     native = sum(NonSaturating(r1=10/4**7).discriminator_terms(E, x, y))
     assert official.item()==pytest.approx(native.item(), rel=1e-5)
 
-def test_minutes_is_what_it_was():
+def test_minutes_is_what_the_search_found():
     p = preset('minutes')
-    assert p['schedule']==GrowthSchedule.named('minutes', 32) and p['loss']==WGANGP()
-    assert at_each_side(p['schedule'])[32][2:4]==(8, .004) and p['schedule'].total_images==48_000
-    assert preset('minutes', 64)['schedule']==GrowthSchedule.named('minutes', 64)
+    assert p['schedule']==GrowthSchedule.named('minutes', 32) and p['loss']==NonSaturating(r1=.1, r1_every=4)
+    assert at_each_side(p['schedule'])[32][2:4]==(4, .008) and p['schedule'].total_images==51_500
+
+def test_minutes_at_larger_sizes_has_a_penalty_as_much_heavier_as_there_are_more_pixels():
+    for r,gamma,rate in ((8, .1, .008), (64, .4, .003), (128, 1.6, .003)):
+        p = preset('minutes', r)
+        assert p['schedule']==GrowthSchedule.named('minutes', r) and at_each_side(p['schedule'])[r][3]==rate
+        assert p['loss']==NonSaturating(r1=gamma, r1_every=4)
 
 def test_the_published_steps():
     steps = lambda *o: preset(*o)['schedule'].steps(every=4)

@@ -173,7 +173,7 @@ def test_gapeng000_20_the_level_moves_and_never_runs_past_the_end():
 
 def test_akanimax_15_resuming_in_the_middle_of_a_fade():
     s = named('minutes', 32)
-    n = s.phases[1].start+1000
+    n = s.phases[1].start+400
     assert s(n).phase == 'fade'
     states = [s.next_batch(o) for o in range(n, n+3000, 16)]
     assert [pickle.loads(pickle.dumps(s)).next_batch(o) for o in range(n, n+3000, 16)] == states

@@ -18,7 +18,8 @@ from progrow.train import progressive_learner
 import results
 
 slowly = GrowthSchedule(32, start_resolution=8, stabilize_kimg={4:4, 8:4, 16:8}, fade_kimg={8:2, 16:3, 32:4}, batch_size=8, learning_rate=.004, total_kimg=54) # the last resolution stays until the end
-runs = {'avatars-progan': dict(config='A', schedule='minutes', loss='wgan-gp:native', seed=1), # one of the runs of demo_seeds.py
+first = GrowthSchedule(32, stabilize_kimg={4:6, 8:5, 16:8, 32:18}, fade_kimg={8:2, 16:4, 32:5}, batch_size=8, learning_rate=.004)
+runs = {'avatars-progan': dict(config='A', schedule=first, loss='wgan-gp:native', latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=2., seed=1),
         'avatars-stylegan': dict(config='F', schedule=slowly, latent_dim=64, fmap_base=256, fmap_max=64, average_kimg=4., seed=0)} # what `style_config` takes
 largest = 2*2**20 # bytes of a file
 shipped = Path(__file__).resolve().parents[1]/'progrow'/'generators'
