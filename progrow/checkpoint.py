@@ -269,7 +269,8 @@ def _names_problem(classes, n):
 
 # %% ../nbs/36_checkpoint.ipynb #de96d696
 generator_networks = {'Generator':Generator, 'StyleGenerator':'progrow.style', 'ZooGenerator':'progrow.official'} # or its module
-network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style', 'ZooDiscriminator':'progrow.official'} # critics
+network_names = {'Discriminator':Discriminator, 'StyleDiscriminator':'progrow.style', # critics
+                 'ZooDiscriminator':'progrow.official'}
 
 def network_class(
     name:str, # Of the class, as a file gives it
@@ -320,6 +321,8 @@ def _filled(make, config, weights, ours=True):
     return (None,problem) if problem else _built(make, config, weights)
 
 # %% ../nbs/36_checkpoint.ipynb #232bacb2
+_unfit = "{} does not fit a {}: {}. It is damaged, or was made with another version"
+
 def generator_form(held, name):
     "Raises `ValueError` where the content of a file has not the form of a generator"
     problem = unlike(held, dict(network='', config={}, resolution=4, weights={}))
@@ -338,7 +341,7 @@ def generator_from(
     sides = getattr(generator, 'resolutions', [held['resolution']]) if not problem else ()
     if not problem and held['resolution'] not in sides: problem = f"draws at no {held['resolution']} pixels"
     if problem := problem or _names_problem(classes, generator.num_classes):
-        raise ValueError(f"{name} does not fit a {held['network'][:80]}: {problem}. It is damaged, or was made with another version")
+        raise ValueError(_unfit.format(name, held['network'][:80], problem))
     generator.load_state_dict(weights)
     generator.resolution,generator.classes = held['resolution'],classes
     return generator.eval().requires_grad_(False)
@@ -369,10 +372,10 @@ def saved_critic(
     config,weights = dict(checkpoint['settings']['discriminator']),_part(checkpoint, 'discriminator')
     kind = config.pop('network')
     if kind not in network_names:
-        raise ValueError(f"{name} has a critic of its own, a {kind[:80]}, which this progrow cannot make: take its generator alone, "
-                         "with load_generator, or give both networks as you make them")
+        raise ValueError(f"{name} has a critic of its own, a {kind[:80]}, which this progrow cannot make: "
+                         "take its generator alone, with load_generator, or give both networks as you make them")
     critic,problem = _filled(network_class(kind, network_names), config, weights)
-    if problem: raise ValueError(f"{name} does not fit a {kind}: {problem}. It is damaged, or was made with another version")
+    if problem: raise ValueError(_unfit.format(name, kind, problem))
     critic.load_state_dict(weights)
     return critic.eval()
 

@@ -31,7 +31,7 @@ from .progress import how_to_show
 from .runs import SavedRun, check_folder, open_generator, open_run
 from .sampling import sample_images
 from .schedule import GrowthSchedule
-from .starting import Source, begun_from, build_networks, freeze_problem
+from .starting import Source, begun_from, build_networks, freeze_problem, source_of
 from .watching import watch_problem
 from .switches import Switches
 
@@ -66,8 +66,8 @@ def pick_preset(
     **given # Arguments that win, where they are not None
 )->dict: # All settings of a run
     "What a schedule stands for, with all that goes with it"
-    settings,given = _preset_of(schedule, resolution, source),{k:v for k,v in given.items() if v is not None}
-    if source is not None: settings.update(source.settings(given))
+    given = {k:v for k,v in given.items() if v is not None}
+    settings = {**_preset_of(schedule, resolution, source), **(source.settings(given) if source else {})}
     averages = {'average_kimg','average_decay'} & set(given)
     if len(averages)==2:
         raise ValueError("average_kimg and average_decay are two ways to say how long the average remembers: give one")
@@ -164,9 +164,9 @@ def pick_device(
 
 # %% ../nbs/45_train.ipynb #1640010a
 def open_source(
-    start_from # A run (its folder, a checkpoint, a `SavedRun`, a learner), what `open_generator` opens, a generator; or whatever
-): # has a `generator` or `averaged_generator`, and perhaps a `discriminator`, like published weights
-    "What a run begins from: a `Source`. Raises `FileNotFoundError` or `ValueError`"
+    start_from # A run (folder, checkpoint, `SavedRun`, learner), what `open_generator` opens, or as for `source_of`
+)->Source:
+    "What a run begins from. Raises `FileNotFoundError` or `ValueError`"
     if isinstance(start_from, (str,Path)):
         try: start_from = open_run(start_from)
         except (FileNotFoundError, ValueError): return Source(open_generator(start_from))
@@ -174,19 +174,7 @@ def open_source(
     if isinstance(start_from, ProgressiveLearner):
         m,s = start_from.model,start_from.schedule(start_from.images_seen)
         return Source(m.averaged, m.discriminator, s.full_resolution)
-    if isinstance(start_from, nn.Module): return Source(start_from)
-    averaged,plain,critic = (getattr(start_from, k, None) for k in ('averaged_generator','generator','discriminator'))
-    if not isinstance(averaged or plain, nn.Module):
-        raise ValueError(f"start_from has no generator, it is a {type(start_from).__name__}: give a run, a file or a generator")
-    return Source(averaged or plain, critic)
-
-def _critic_for(source):
-    "The kind of critic that goes with a style generator that has none; else None, as the trainer has it"
-    lone = source is not None and not source.discriminator and source.generator.styled
-    return network_class('StyleDiscriminator', network_names) if lone else None
-
-_no_critic = ("start_from is a generator without its critic, so a new critic begins from random weights. It has to learn first; "
-              "begin from a run, if there is one, which has both")
+    return source_of(start_from)
 
 # %% ../nbs/45_train.ipynb #8e28aef3
 def _check_settings(settings, seed, precision, device, *networks):
@@ -194,6 +182,14 @@ def _check_settings(settings, seed, precision, device, *networks):
     if precision!='auto' and (problem := name_problem(precision, device)): raise ValueError(problem)
     end,loss = settings['schedule'].resolution,settings['loss']
     if problem := _number_problem(settings, seed) or _size_problem(end, loss, *networks): raise ValueError(problem)
+
+def _critic_for(source):
+    "The kind of critic that goes with a style generator that has none; else None, as the trainer has it"
+    lone = source is not None and not source.discriminator and source.generator.styled
+    return network_class('StyleDiscriminator', network_names) if lone else None
+
+_no_critic = ("start_from is a generator without its critic, so a new critic begins from random weights, and has to "
+              "learn first: begin from its run, if there is one, which has both")
 
 # %% ../nbs/45_train.ipynb #dd910859
 def progressive_learner(
@@ -225,8 +221,8 @@ def progressive_learner(
     "Make a run from names and numbers. Raises `ValueError` before any work for arguments that do not fit together"
     if problem := _argument_problem(kwargs, _known_arguments()): raise TypeError(problem)
     source = None if start_from is None else open_source(start_from)
-    s = pick_preset(schedule, resolution, source, loss=loss, latent_dim=latent_dim, fmap_base=fmap_base, fmap_max=fmap_max,
-        group_size=group_size, pool_before_activation=pool_before_activation, average_kimg=average_kimg,
+    s = pick_preset(schedule, resolution, source, loss=loss, latent_dim=latent_dim, fmap_base=fmap_base,
+        fmap_max=fmap_max, group_size=group_size, pool_before_activation=pool_before_activation, average_kimg=average_kimg,
         average_decay=average_decay, mirror=mirror, reset_optimizer=reset_optimizer)
     schedule,device = s['schedule'],pick_device(device)
     _check_settings(s, seed, precision, device, generator, discriminator)
