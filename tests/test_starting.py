@@ -1,5 +1,5 @@
 "Runs that begin from networks that have learned: what is taken over, what stands still, and how they are gone on with."
-import json, shutil, warnings
+import importlib, json, shutil, sys, warnings
 from types import SimpleNamespace
 import numpy as np, pytest, torch
 from progrow.checkpoint import checkpoints, load_checkpoint, save_generator, save_tensors
@@ -13,9 +13,9 @@ from progrow.schedule import GrowthSchedule
 from progrow.starting import side_of
 from progrow.style import StyleDiscriminator, StyleGenerator
 from progrow.train import fit_progressive, open_source, progressive_learner
-from helpers import same
+from helpers import root, same
 from official_files import networks, official_pickle
-from runs import SaveAt, adam, fit, left, noise, short, tiny, weights
+from runs import adam, fit, left, noise, tiny, weights
 
 later = GrowthSchedule(32, 16, stabilize_kimg=.048, fade_kimg=.048, batch_size=16) # three steps of 16x16, three of fade, three of 32x32
 pictures = noise(resolution=32)
@@ -223,3 +223,15 @@ def test_flags_begin_from_a_run_and_from_published_weights(source, tmp_path, cap
     assert open_run(tmp_path/'b').settings['start_from']['critic'] is True
     assert main([*words.split(), '--freeze-discriminator', '1', '--path', str(tmp_path/'c')])==1
     assert '--freeze-discriminator 1' in capsys.readouterr().err.splitlines()[-1]
+
+# --- the experiment
+
+def test_the_results_of_the_experiment_are_of_the_settings_that_the_script_has(monkeypatch):
+    monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
+    script,made = importlib.import_module('finetune'),json.loads((root/'nbs'/'assets'/'finetune'/'finetune.json').read_text(encoding='utf-8'))
+    for m in ('finetune','trials','results'): sys.modules.pop(m, None)
+    assert made['settings']==json.loads(json.dumps(script.told(1.)))
+    asked = [(o['asked']['arm'], o['asked']['seed']) for o in made['rows']]
+    assert asked==[('faces', 0), *((a, s) for s in script.seeds for a in script.arms)]
+    monsters = [o['flops'] for o in made['rows'][1:]]
+    assert max(monsters)/min(monsters)<1.02
