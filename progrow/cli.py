@@ -117,7 +117,7 @@ def _further(*,
 @delegates(_training)
 def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set, such as avatars, critters, glyphs
     *, path:Path='run', # Folder for all that comes out; an unfinished run with the same settings in it is gone on with
-    resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32
+    resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32, or as in --start-from
     # minutes (the default), paper, official, stylegan; with options, in quotes: 'minutes:total_kimg=90,batch_size={4:16,16:8}'
     schedule:str=None,
     gpus:int=None, # 1, 2, 4 or 8: whose batches and rates official and stylegan take; left out: 1

@@ -12,12 +12,13 @@ from progrow.sampling import sample_images
 from progrow.schedule import GrowthSchedule
 from progrow.starting import side_of
 from progrow.style import StyleDiscriminator, StyleGenerator
-from progrow.train import fit_progressive, open_source, progressive_learner
+from progrow.train import fit_progressive, open_networks, progressive_learner
 from helpers import root, same
 from official_files import networks, official_pickle
 from runs import adam, fit, left, noise, tiny, weights
 
-later = GrowthSchedule(32, 16, stabilize_kimg=.048, fade_kimg=.048, batch_size=16) # three steps of 16x16, three of fade, three of 32x32
+first = GrowthSchedule(16, stabilize_kimg=.032, fade_kimg=.016, batch_size=16, learning_rate=.01)
+later = GrowthSchedule(32, 16, stabilize_kimg=.032, fade_kimg=.032, batch_size=16) # two steps of 16x16, two of fade, two of 32x32
 pictures = noise(resolution=32)
 
 @pytest.fixture(scope='module')
@@ -26,7 +27,7 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp('source')/'run'
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        tiny().fit_in(folder, show='nothing')
+        tiny(schedule=first).fit_in(folder, show='nothing')
     return folder
 
 def begun(source, images=pictures, schedule=later, **kwargs):
@@ -48,8 +49,8 @@ def test_all_that_names_a_run_gives_the_same_first_weights(source):
     assert all(torch.equal(first[f'discriminator.{k}'], taken[f'discriminator.{k}']) for k in run.discriminator().state_dict())
 
 def test_a_learner_in_memory_is_a_source_up_to_what_is_faded_in():
-    learn = fit(tiny(), 8) # in the fade to 8x8
-    assert learn.state.resolution==8 and open_source(learn).resolution==4
+    learn = fit(tiny(schedule=GrowthSchedule(16, stabilize_kimg=.032, fade_kimg=.032, batch_size=16)), 3) # in the middle of the fade to 8x8
+    assert learn.state.resolution==8 and open_networks(learn).resolution==4
     other = begun(learn, schedule='minutes', resolution=16)
     assert other.schedule.start_resolution==4 and other.settings['start_from']['resolution']==4
     assert not torch.equal(critic(other)['blocks.8.conv0.weight'], critic(learn)['blocks.8.conv0.weight'])
@@ -163,7 +164,7 @@ def test_going_on_changes_no_bit_also_from_the_folder_alone(source, tmp_path):
     whole = fit_progressive(tmp_path/'pictures.npy', path=tmp_path/'whole', **call)
     half = progressive_learner(tmp_path/'pictures.npy', **{k:v for k,v in call.items() if k!='show'})
     for name in ('again','alone'):
-        if half.images_seen==0: fit(half, 4)
+        if half.images_seen==0: fit(half, 3)
         half.save_checkpoint(tmp_path/name/'checkpoints')
     assert 0<half.images_seen<whole.images_seen
     again = fit_progressive(tmp_path/'pictures.npy', path=tmp_path/'again', **call)
@@ -185,7 +186,7 @@ def test_a_run_from_random_weights_says_nothing_of_this():
     assert not {'start_from','freeze_discriminator'} & tiny().settings.keys()
 
 def test_a_run_that_was_taken_over_may_grow_on_and_its_frozen_blocks_stand_still(source, tmp_path):
-    learn = fit(begun(source, schedule=GrowthSchedule(16, 16, stabilize_kimg=.048, batch_size=16), freeze_discriminator=1))
+    learn = fit(begun(source, schedule=GrowthSchedule(16, 16, stabilize_kimg=.032, fade_kimg=.032, batch_size=16), freeze_discriminator=1))
     learn.save_checkpoint(tmp_path/'run'/'checkpoints')
     before = critic(learn)['blocks.16.conv0.weight'].clone()
     more = resume_run(tmp_path/'run', pictures, device='cpu', show='nothing', resolution=32)
@@ -196,11 +197,11 @@ def test_a_run_that_was_taken_over_may_grow_on_and_its_frozen_blocks_stand_still
 def damaged(source, tmp_path, change):
     held = load_checkpoint(source/'checkpoints')
     change(held)
-    path = tmp_path/'checkpoint-000000416.pt'
+    path = tmp_path/'checkpoint-000000128.pt'
     return save_tensors(path, 'progrow-checkpoint', 1, **{k:v for k,v in held.items() if k not in ('format','version')})
 
 def test_a_critic_that_does_not_fit_is_told(source, tmp_path):
-    for change,match in ((lambda o: o['settings']['discriminator'].update(fmap_base=33), 'does not fit a Discriminator'),
+    for change,match in ((lambda o: o['settings']['discriminator'].update(fmap_base=64), 'does not fit a Discriminator'),
             (lambda o: o['settings']['discriminator'].update(network='Mine'), 'has a critic of its own, a Mine'),
             (lambda o: o['settings']['discriminator'].update(fmap_max=2**40), 'its fmap_max is out of range'),
             (lambda o: o['model'].pop('discriminator.from_rgb.16.bias'), 'the weights from_rgb.16.bias are missing')):

@@ -2,8 +2,8 @@
 
 usage: finetune.py [--quick] [--next] [--runs FOLDER] [FILE]
 
-One run on faces, then nine on monsters (three arms, three seeds), these with the same counted arithmetic: some minutes of one core.
-Writes FILE (nbs/assets/finetune/finetune.json) and a strip of pictures after each run; one that was stopped goes on where it stood.
+One run on faces, then nine on monsters (three arms, three seeds), these with the same counted arithmetic: six minutes of one core.
+Writes FILE (nbs/assets/finetune/finetune.json) after each run, and a strip of pictures of seed 0; one that was stopped goes on where it stood.
 --next makes one run and ends (3: some are left). --quick takes a twentieth of the arithmetic.
 """
 import sys, torch
@@ -54,7 +54,7 @@ def main(path, runs, once, quick):
         learned,unknown,total = (faces,faces,budget['faces']) if arm=='faces' else (own,unseen,budget['monsters'])
         folder = runs/f"{arm.replace(' ', '-')}-{seed}"
         learn = trained(learned, settings_of(arm, runs/'faces-0'), total*share, seed, folder)
-        strip(sample_images(learn.model.averaged, 16, seed=1), folder.name)
+        if not seed: strip(sample_images(learn.model.averaged, 16, seed=1), folder.name)
         values,floors = score(learn.model.averaged, unknown, n)
         return dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(learn.clock.seconds, 1), values=values, floors=floors)
     wanted = [dict(arm='faces', seed=0), *(dict(arm=a, seed=s) for s in seeds for a in arms)]
