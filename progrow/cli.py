@@ -103,6 +103,8 @@ def _training(*,
     keep_every:float=None, # Keep a generator for good every so many thousand pictures; left out: none, or as before
     metrics:str=None, # Judge the run on the way, as in swd,fd, and keep the best generator by the first one
     network:str=None, # inception or lite0, for fd, kd, is and pr
+    start_from:str=None, # Begin with what a run, a generator or published weights have learned; left out: nothing
+    freeze_discriminator:int=0, # So many of the critic's largest blocks stand still, of those taken over
     **kwargs): "Flags for `fit_progressive`"
 
 def _further(*,
@@ -116,7 +118,7 @@ def _further(*,
 @delegates(_training)
 def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set, such as avatars, critters, glyphs
     *, path:Path='run', # Folder for all that comes out; an unfinished run with the same settings in it is gone on with
-    resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32
+    resolution:int=None, # Side in pixels of the final pictures, a power of two; left out: 32, or as in --start-from
     # minutes (the default), paper, official, stylegan; with options, in quotes: 'minutes:total_kimg=90,batch_size={4:16,16:8}'
     schedule:str=None,
     gpus:int=None, # 1, 2, 4 or 8: whose batches and rates official and stylegan take; left out: 1
@@ -139,15 +141,17 @@ def train(images:str='avatars', # Folder, .zip, .npz, .npy, or a built-in set, s
           how long would that take here, and does it fit?
       progrow train animals.zip --labels folders --conditional
           a generator that is told what to draw
+      progrow train drawings --start-from run --freeze-discriminator 2 --path drawn
+          few pictures of your own, after many others
       progrow train photos --resolution 256 --config F --dry-run
           StyleGAN, as published
-      progrow train --config F --schedule minutes:start_resolution=8
-          StyleGAN, small
       progrow train photos --resolution 64 --schedule 'official:total_kimg=6000,batch_size={4:64,32:16}'
           the official settings, but a shorter run (braces want quotes, for the shell)
       torchrun --nproc-per-node 8 -m progrow.cli train photos --resolution 256 --schedule official --gpus 8
           eight GPUs"""
+    from progrow.pretrained import kind_of, load_official
     from progrow.train import fit_progressive
+    if kind_of(kwargs.get('start_from', '')): kwargs['start_from'] = load_official(kwargs['start_from'])
     settings = {'resolution':resolution, **_named(schedule, gpus, config, column, resolution), **kwargs}
     show = 'nothing' if quiet else None
     with redirect_stdout(StringIO() if dry_run else sys.stderr) as told:

@@ -90,7 +90,7 @@ class HalfPrecision(TorchFunctionMode):
 # %% ../nbs/35_cost.ipynb #054aad5e
 def on_meta(net:nn.Module)->nn.Module: # Of the same shape, without weights
     "A copy of a network that holds nothing; the network stays as it is"
-    empty = {id(p): nn.Parameter(p.detach().to('meta')) for p in net.parameters()}
+    empty = {id(p): nn.Parameter(p.detach().to('meta'), p.requires_grad) for p in net.parameters()}
     return deepcopy(net, {**empty, **{id(b): b.to('meta') for b in net.buffers()}})
 
 # %% ../nbs/35_cost.ipynb #dd33b7e5
@@ -104,7 +104,8 @@ class StepCost(NamedTuple):
 
 def _on_paper(generator, discriminator, loss, precision):
     "`Players` whose networks hold nothing"
-    G,D = on_meta(generator).train(),on_meta(discriminator).train()
+    G,D = on_meta(generator).train().requires_grad_(),on_meta(discriminator).train()
+    if not any(p.requires_grad for p in D.parameters()): D.requires_grad_() # of a file
     if vars(G).get('mixing'): G.mixing = 1. # the most costly step
     half = HalfPrecision(None if precision=='fp32' else dtypes[precision])
     return Players(G, D, deepcopy(loss), SimpleNamespace(autocast=lambda: half, slope_scale=1.))

@@ -89,7 +89,7 @@ class ProgressiveLearner(Learner):
         if problem := loss_problem(loss): raise ValueError(problem)
         device = torch.device(device) if device is not None else default_device()
         self.images,self.schedule,self.mirror,self.seed,self.arguments = images,schedule,mirror,seed,None
-        self.switches = switches
+        self.switches,self.start = switches,{} # what its first weights are, as settings: see `begun_from`
         who = processes()
         self.players = Players(generator, discriminator, loss, agreed_precision(precision, device, who), who)
         self.state,self.skipped,self.skipped_in_a_row,self.asked = schedule.next_batch(0),0,0,None
@@ -304,7 +304,7 @@ def settings(self:ProgressiveLearner)->dict: # Plain values
         images=dict(source=str(p.source), count=len(p), channels=p.image_channels, digest=digest(p)),
         mirror=self.mirror, seed=self.seed, average_kimg=average.half_life_kimg, average_decay=average.decay,
         optimizer=dict(name='Adam', beta1=beta1, beta2=beta2, eps=adam_settings['eps']),
-        reset_optimizer=self.growth.reset_optimizer, precision=self.precision.name)
+        reset_optimizer=self.growth.reset_optimizer, precision=self.precision.name, **self.start)
 
 # %% ../nbs/42_learner.ipynb #7886b2c4
 _to_come = ('total_kimg','learning_rate','batch_size') # of the schedule: they decide only about steps not yet taken

@@ -117,9 +117,11 @@ def generator_term(self:Players,
 @contextmanager
 def critic_frozen(self:Players):
     "Let the critic stand still while the block runs: its weights get no gradients"
-    self.discriminator.requires_grad_(False)
+    learning = [p for p in self.discriminator.parameters() if p.requires_grad] # others stand still throughout
+    for p in learning: p.requires_grad_(False)
     try: yield
-    finally: self.discriminator.requires_grad_(True)
+    finally:
+        for p in learning: p.requires_grad_(True)
 
 # %% ../nbs/34_players.ipynb #13fc3842
 @patch

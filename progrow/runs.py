@@ -17,7 +17,7 @@ from torch import nn
 from fastcore.basics import noop, patch
 from .callbacks import Log, time_left, tracker
 from .checkpoint import (averaged_generator, checkpoints, generator_form, load_checkpoint, load_generator,
-                                load_tensors, named_tensors, shipped_file, shipped_generators)
+                                load_tensors, named_tensors, saved_critic, shipped_file, shipped_generators)
 from .cost import memory_per_stage, plan, plan_text, readable_time, seconds_per_image
 from .data import ImagePyramid, builtin_sets, image_pyramid
 from .files import atomic_write, fingerprint, folder_lock, write_json
@@ -217,6 +217,11 @@ def _no_run(path, within): # Why there is none to open, or None
 def generator(self:SavedRun)->nn.Module: # In eval mode, on the CPU
     "The averaged generator, up to the largest resolution that is fully faded in"
     return averaged_generator(self.checkpoint, str(self.path))
+
+@patch
+def discriminator(self:SavedRun)->nn.Module: # In eval mode, on the CPU
+    "The critic, up to the largest resolution of the run"
+    return saved_critic(self.checkpoint, str(self.path))
 
 # %% ../nbs/43_runs.ipynb #5a5644b8
 @patch

@@ -1,6 +1,7 @@
 "Two processes train what one trains. torchrun starts this file twice as a program (gloo, CPU); pytest then compares what the two leave behind with one process."
 import os, signal, subprocess, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np, pytest, torch
 from PIL import Image
 from torch import distributed as dist
@@ -9,6 +10,7 @@ import progrow.data
 from progrow.checkpoint import checkpoints, load_checkpoint
 from progrow.data import ImagePyramid, image_pyramid, pyramid_levels
 from progrow.losses import LSGAN, WGANGP
+from progrow.networks import Discriminator, Generator
 from progrow.schedule import GrowthSchedule
 from helpers import same
 from progrow.train import fit_progressive, progressive_learner
@@ -28,6 +30,14 @@ def make(loss='wgan-gp', labels=False, **kwargs):
 # --- what either process does, and what one process does alone for comparison
 
 def trained(loss, **kwargs): return lambda folder: left(fit(make(loss, **kwargs), end))
+
+def begun(folder):
+    "From networks that have learned, up to 8x8; the block of 8x8 of the critic stands still"
+    torch.manual_seed(2)
+    sizes = dict(fmap_base=32, fmap_max=8)
+    learned = SimpleNamespace(generator=Generator(8, latent_dim=6, **sizes), discriminator=Discriminator(8, **sizes))
+    later = GrowthSchedule(16, 8, stabilize_kimg=.032, fade_kimg=.064, batch_size=16)
+    return left(fit(make(start_from=learned, freeze_discriminator=1, schedule=later), 4))
 
 def stopped(folder):
     "A checkpoint in the middle of a fade, for `resumed` and for one process"
@@ -70,9 +80,9 @@ def noisy(folder):
     return {'d_hat':learn.gan_loss.d_hat, **left(learn)}
 
 jobs = {'WGAN-GP':trained('wgan-gp'), 'R1':trained('non-saturating', mirror=True), 'LSGAN':trained(LSGAN(noise=0.)), 'classes':trained('wgan-gp', labels=True),
-        'fp16':trained('wgan-gp', precision='fp16'), 'noise':noisy, 'bad loss':skipped,
+        'Freeze-D':begun, 'fp16':trained('wgan-gp', precision='fp16'), 'noise':noisy, 'bad loss':skipped,
         'stopped':stopped, 'from one':resumed(1), 'from two':resumed(2), 'ingested':ingested, 'refused':refused}
-same_as_one = ['WGAN-GP','R1','LSGAN','classes']
+same_as_one = ['WGAN-GP','R1','LSGAN','classes','Freeze-D']
 
 def work(folder):
     res = {k:job(folder) for k,job in jobs.items()}
