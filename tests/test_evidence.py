@@ -1,5 +1,5 @@
 "The papers' experiments in miniature: their scripts, their results files, and the numbers that the pages take from them"
-import importlib, json, re, sys
+import gzip, importlib, json, re, sys
 from math import comb
 from pathlib import Path
 import pytest, torch
@@ -12,14 +12,14 @@ evidence = root/'nbs'/'assets'/'evidence'
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
     yield importlib.import_module
-    for m in ('ablations','escalation','trials','results'): sys.modules.pop(m, None)
+    for m in ('ablations','diverge','escalation','judges','losses','trials','results'): sys.modules.pop(m, None)
 
 def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
 def prose(page):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     return '\n'.join(''.join(c['source']) for c in cells if c['cell_type']=='markdown')
 
-@pytest.mark.parametrize('name', ('ablations','escalation'))
+@pytest.mark.parametrize('name', ('ablations','diverge','escalation','judges','losses'))
 def test_results_are_of_the_settings_that_the_script_has(script, name):
     made = held(name)
     assert made['settings']==json.loads(json.dumps(script(name).settings())) and made['versions']['torch'] and made['rows']
@@ -75,7 +75,7 @@ def test_signals_are_those_that_enter_an_activation(script):
     loud = probe.look()
     assert loud['G']==quiet['G'] and loud['D']>50*quiet['D'] and loud['variety']==quiet['variety']
 
-@pytest.mark.parametrize('page,name', (('91_ablations','ablations'), ('96_escalation','escalation')))
+@pytest.mark.parametrize('page,name', (('91_ablations','ablations'), ('94_losses','losses'), ('96_escalation','escalation')))
 def test_a_page_was_run_with_the_results_that_are_there(page, name):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     said = ''.join(''.join(o.get('text', '')) for c in cells for o in c.get('outputs', ()))
@@ -108,3 +108,27 @@ def test_what_is_said_about_escalation_is_in_the_file():
         i = next(i for i,p in enumerate(points) if p['G']>10)
         assert points[i-1]['G']<2 and points[i]['step']-points[i-1]['step']==10
     assert f'in one case out of {comb(12, loud)/comb(6, loud):.0f}' in text
+
+# --- losses, and where the penalty is measured
+
+def test_photographs_get_a_black_border(script, tmp_path):
+    l = script('losses')
+    for name,n in (('train',3), ('t10k',2)):
+        data = bytes(16)+bytes([200])*(n*28*28)
+        (tmp_path/f'{name}-images-idx3-ubyte.gz').write_bytes(gzip.compress(data))
+    x = l.fashion(tmp_path).level(32)
+    assert x.shape==(5, 1, 32, 32) and x[:, :, 2:-2, 2:-2].min()==200 and x.sum()==5*28*28*200
+
+def test_the_probe_looks_at_the_end_of_each_size(script):
+    l = script('losses')
+    images = l.up_to(image_pyramid('avatars', 32, n=64), 8)
+    probe = l.Probe(images, n=32, every=1000)
+    learn = l.learner(images, dict(l.networks, schedule=l.small, loss=l.WGANGP(full_resolution=1024)), .02, 0, [probe])
+    with learn.no_bar(), learn.no_logging(): learn.fit()
+    assert list(probe.ends)==['4','8'] and [p['resolution'] for p in probe.points]==[4, 8]
+    assert all(o['pixels']>o['floor']>0 for o in probe.ends.values())
+
+def test_runs_of_a_part_of_the_losses_had_the_same_pictures():
+    for part in ('losses','penalty'):
+        images = {(r['asked'].get('images'), r['images']) for r in held('losses')['rows'] if r['asked']['part']==part}
+        assert len({i for i,_ in images})==len(images)
