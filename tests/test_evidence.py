@@ -1,8 +1,9 @@
 "The papers' experiments in miniature: their scripts, their results files, and the numbers that the pages take from them"
-import gzip, importlib, json, re, sys
+import gzip, hashlib, importlib, json, re, sys
+from itertools import permutations
 from math import comb
 from pathlib import Path
-import pytest, torch
+import pandas as pd, pytest, torch
 from progrow.data import image_pyramid
 
 root = Path(__file__).parents[1]
@@ -12,14 +13,14 @@ evidence = root/'nbs'/'assets'/'evidence'
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
     yield importlib.import_module
-    for m in ('ablations','diverge','escalation','judges','losses','trials','results'): sys.modules.pop(m, None)
+    for m in ('ablations','escalation','losses','trials','results'): sys.modules.pop(m, None)
 
 def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
 def prose(page):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     return '\n'.join(''.join(c['source']) for c in cells if c['cell_type']=='markdown')
 
-@pytest.mark.parametrize('name', ('ablations','diverge','escalation','judges','losses'))
+@pytest.mark.parametrize('name', ('ablations','escalation','losses'))
 def test_results_are_of_the_settings_that_the_script_has(script, name):
     made = held(name)
     assert made['settings']==json.loads(json.dumps(script(name).settings())) and made['versions']['torch'] and made['rows']
@@ -132,3 +133,46 @@ def test_runs_of_a_part_of_the_losses_had_the_same_pictures():
     for part in ('losses','penalty'):
         images = {(r['asked'].get('images'), r['images']) for r in held('losses')['rows'] if r['asked']['part']==part}
         assert len({i for i,_ in images})==len(images)
+
+# --- which metric sees what the eye sees
+
+def agreement(sheets, metric):
+    "Rank correlation of places, best first, with a metric of which less is better"
+    return pd.Series(range(len(sheets))).corr(pd.Series([o[metric] for o in sheets]).rank())
+
+def sheets_in_order():
+    values = {(r['asked']['row'], r['asked']['seed']):r['values'] for r in held('ablations')['rows']}
+    return [values[o['row'],o['seed']] for o in held('looks')['order']]
+
+def test_the_sheets_that_were_ranked_are_those_that_are_there():
+    for o in held('looks')['order']:
+        sheet = evidence/'ablations'/f"{o['row'].replace('*', '-star')}-{o['seed']}.png"
+        assert hashlib.sha256(sheet.read_bytes()).hexdigest()==o['sha256']
+
+def test_what_is_said_about_the_judges_is_in_the_files():
+    text,sheets = prose('98_judges'),sheets_in_order()
+    def over(k, n=24): return f'{agreement(sheets[:n], k):.2f}'
+    def right(k):
+        good,bad = (torch.tensor([o[k] for o in part]) for part in (sheets[:15], sheets[15:]))
+        return f'{(good[:,None]<bad).double().mean():.2f}'
+    assert f"{over('SWD mean')} over the sheets" in text and f"SWD 32, has {over('SWD 32')} over the sheets" in text
+    assert f"upside down**: {over('MS-SSIM')}" in text and f"reals**: {over('FD-Lite0')}" in text
+    assert f"with {over('FD-Lite0', 15)} against {over('SWD mean', 15)} of SWD" in text
+    assert right('SWD mean')=='1.00' and '135 pairs of 135' in text
+    assert f"FD-Lite0 is right in {right('FD-Lite0')} of the pairs, SWD 32 in {right('SWD 32')}" in text
+    assert f"MS-SSIM is right in {right('MS-SSIM')}," in text
+
+def test_what_is_said_about_the_penalty_is_in_the_file():
+    text,made = prose('94_losses'),held('losses')
+    runs = [r for r in made['rows'] if r['asked']['part']=='penalty']
+    assert len(runs)==9
+    def slopes(size, *at): return [[p['slope'] for p in r['points'] if p['resolution']==k and p['alpha']==1][-1] for r in runs for k in at if r['asked']['size']==size]
+    def span(x, digits): return f'{min(x):.{digits}f}',f'{max(x):.{digits}f}'
+    assert 'between {} and {} at the end of both sizes'.format(*span(slopes('native', 4, 8), 2)) in text
+    assert '{} to {} of the 8 asked for at 4x4'.format(*span(slopes('32', 4), 1)) in text
+    assert '{} to {} of 4 at 8x8'.format(*span(slopes('32', 8), 1)) in text
+    assert 'the critic has {} to {},'.format(*span(slopes('1024', 4), 1)) in text
+    def pixels(size, r): return [o['ends'][r]['pixels'] for o in runs if o['asked']['size']==size]
+    assert '({} to {} against {} to {})'.format(*span(pixels('1024', '4'), 2), *span(pixels('32', '4'), 2)) in text
+    assert min(pixels('native', '4'))<max(pixels('1024', '4')) and max(pixels('native', '4'))>min(pixels('32', '4'))
+    for a,b in permutations(('native','32','1024'), 2): assert max(pixels(a, '8'))>min(pixels(b, '8')) # they overlap
