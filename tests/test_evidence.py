@@ -13,14 +13,14 @@ evidence = root/'nbs'/'assets'/'evidence'
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
     yield importlib.import_module
-    for m in ('ablations','escalation','losses','trials','results'): sys.modules.pop(m, None)
+    for m in ('ablations','diverge','escalation','losses','trials','results'): sys.modules.pop(m, None)
 
 def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
 def prose(page):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     return '\n'.join(''.join(c['source']) for c in cells if c['cell_type']=='markdown')
 
-@pytest.mark.parametrize('name', ('ablations','escalation','losses'))
+@pytest.mark.parametrize('name', ('ablations','diverge','escalation','losses'))
 def test_results_are_of_the_settings_that_the_script_has(script, name):
     made = held(name)
     assert made['settings']==json.loads(json.dumps(script(name).settings())) and made['versions']['torch'] and made['rows']
@@ -176,3 +176,19 @@ def test_what_is_said_about_the_penalty_is_in_the_file():
     assert '({} to {} against {} to {})'.format(*span(pixels('1024', '4'), 2), *span(pixels('32', '4'), 2)) in text
     assert min(pixels('native', '4'))<max(pixels('1024', '4')) and max(pixels('native', '4'))>min(pixels('32', '4'))
     for a,b in permutations(('native','32','1024'), 2): assert max(pixels(a, '8'))>min(pixels(b, '8')) # they overlap
+
+# --- growing at a rate that is too high
+
+def test_grown_runs_had_the_rates_and_networks_of_those_they_are_compared_with(script):
+    grown,fixed = held('diverge')['settings'],held('escalation')['settings']
+    assert grown=={**json.loads(json.dumps(script('diverge').settings()))}
+    assert all(grown[k]==fixed[k] for k in ('resolution','steps','batch','seeds','widths','rates','losses'))
+
+def test_what_is_said_about_growing_at_a_high_rate_is_in_the_files():
+    text = prose('92_growing')
+    def fallen(name, **which):
+        runs = [r for r in held(name)['rows'] if which.items()<=r['asked'].items()]
+        return f"{sum(bool(r['stopped']) or sum(p['variety'] for p in r['points'][-3:])/3<.1 for r in runs)} of {len(runs)}"
+    assert f"At the high rate {fallen('diverge')} grown runs have fallen and {fallen('escalation', arm='both', rate='high')} fixed ones" in text
+    assert f"{fallen('escalation', arm='both', rate='healthy')} fixed ones" in text
+    assert f"{fallen('diverge', loss='lsgan')} against {fallen('escalation', arm='both', rate='high', loss='lsgan')}" in text
