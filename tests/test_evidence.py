@@ -1,8 +1,9 @@
 "The papers' experiments in miniature: their scripts, their results files, and the numbers that the pages take from them"
-import importlib, json, re, sys
+import gzip, hashlib, importlib, json, re, sys
+from itertools import permutations
 from math import comb
 from pathlib import Path
-import pytest, torch
+import pandas as pd, pytest, torch
 from progrow.data import image_pyramid
 
 root = Path(__file__).parents[1]
@@ -12,14 +13,14 @@ evidence = root/'nbs'/'assets'/'evidence'
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
     yield importlib.import_module
-    for m in ('ablations','escalation','trials','results'): sys.modules.pop(m, None)
+    for m in ('ablations','diverge','escalation','losses','trials','results'): sys.modules.pop(m, None)
 
 def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
 def prose(page):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     return '\n'.join(''.join(c['source']) for c in cells if c['cell_type']=='markdown')
 
-@pytest.mark.parametrize('name', ('ablations','escalation'))
+@pytest.mark.parametrize('name', ('ablations','diverge','escalation','losses'))
 def test_results_are_of_the_settings_that_the_script_has(script, name):
     made = held(name)
     assert made['settings']==json.loads(json.dumps(script(name).settings())) and made['versions']['torch'] and made['rows']
@@ -75,7 +76,7 @@ def test_signals_are_those_that_enter_an_activation(script):
     loud = probe.look()
     assert loud['G']==quiet['G'] and loud['D']>50*quiet['D'] and loud['variety']==quiet['variety']
 
-@pytest.mark.parametrize('page,name', (('91_ablations','ablations'), ('96_escalation','escalation')))
+@pytest.mark.parametrize('page,name', (('91_ablations','ablations'), ('94_losses','losses'), ('96_escalation','escalation')))
 def test_a_page_was_run_with_the_results_that_are_there(page, name):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     said = ''.join(''.join(o.get('text', '')) for c in cells for o in c.get('outputs', ()))
@@ -108,3 +109,86 @@ def test_what_is_said_about_escalation_is_in_the_file():
         i = next(i for i,p in enumerate(points) if p['G']>10)
         assert points[i-1]['G']<2 and points[i]['step']-points[i-1]['step']==10
     assert f'in one case out of {comb(12, loud)/comb(6, loud):.0f}' in text
+
+# --- losses, and where the penalty is measured
+
+def test_photographs_get_a_black_border(script, tmp_path):
+    l = script('losses')
+    for name,n in (('train',3), ('t10k',2)):
+        data = bytes(16)+bytes([200])*(n*28*28)
+        (tmp_path/f'{name}-images-idx3-ubyte.gz').write_bytes(gzip.compress(data))
+    x = l.fashion(tmp_path).level(32)
+    assert x.shape==(5, 1, 32, 32) and x[:, :, 2:-2, 2:-2].min()==200 and x.sum()==5*28*28*200
+
+def test_the_probe_looks_at_the_end_of_each_size(script):
+    l = script('losses')
+    images = l.up_to(image_pyramid('avatars', 32, n=64), 8)
+    probe = l.Probe(images, n=32, every=1000)
+    learn = l.learner(images, dict(l.networks, schedule=l.small, loss=l.WGANGP(full_resolution=1024)), .02, 0, [probe])
+    with learn.no_bar(), learn.no_logging(): learn.fit()
+    assert list(probe.ends)==['4','8'] and [p['resolution'] for p in probe.points]==[4, 8]
+    assert all(o['pixels']>o['floor']>0 for o in probe.ends.values())
+
+def test_runs_of_a_part_of_the_losses_had_the_same_pictures():
+    for part in ('losses','penalty'):
+        images = {(r['asked'].get('images'), r['images']) for r in held('losses')['rows'] if r['asked']['part']==part}
+        assert len({i for i,_ in images})==len(images)
+
+# --- which metric sees what the eye sees
+
+def agreement(sheets, metric):
+    "Rank correlation of places, best first, with a metric of which less is better"
+    return pd.Series(range(len(sheets))).corr(pd.Series([o[metric] for o in sheets]).rank())
+
+def sheets_in_order():
+    values = {(r['asked']['row'], r['asked']['seed']):r['values'] for r in held('ablations')['rows']}
+    return [values[o['row'],o['seed']] for o in held('looks')['order']]
+
+def test_the_sheets_that_were_ranked_are_those_that_are_there():
+    for o in held('looks')['order']:
+        sheet = evidence/'ablations'/f"{o['row'].replace('*', '-star')}-{o['seed']}.png"
+        assert hashlib.sha256(sheet.read_bytes()).hexdigest()==o['sha256']
+
+def test_what_is_said_about_the_judges_is_in_the_files():
+    text,sheets = prose('98_judges'),sheets_in_order()
+    def over(k, n=24): return f'{agreement(sheets[:n], k):.2f}'
+    def right(k):
+        good,bad = (torch.tensor([o[k] for o in part]) for part in (sheets[:15], sheets[15:]))
+        return f'{(good[:,None]<bad).double().mean():.2f}'
+    assert f"{over('SWD mean')} over the sheets" in text and f"SWD 32, has {over('SWD 32')} over the sheets" in text
+    assert f"upside down**: {over('MS-SSIM')}" in text and f"reals**: {over('FD-Lite0')}" in text
+    assert f"with {over('FD-Lite0', 15)} against {over('SWD mean', 15)} of SWD" in text
+    assert right('SWD mean')=='1.00' and '135 pairs of 135' in text
+    assert f"FD-Lite0 is right in {right('FD-Lite0')} of the pairs, SWD 32 in {right('SWD 32')}" in text
+    assert f"MS-SSIM is right in {right('MS-SSIM')}," in text
+
+def test_what_is_said_about_the_penalty_is_in_the_file():
+    text,made = prose('94_losses'),held('losses')
+    runs = [r for r in made['rows'] if r['asked']['part']=='penalty']
+    assert len(runs)==9
+    def slopes(size, *at): return [[p['slope'] for p in r['points'] if p['resolution']==k and p['alpha']==1][-1] for r in runs for k in at if r['asked']['size']==size]
+    def span(x, digits): return f'{min(x):.{digits}f}',f'{max(x):.{digits}f}'
+    assert 'between {} and {} at the end of both sizes'.format(*span(slopes('native', 4, 8), 2)) in text
+    assert '{} to {} of the 8 asked for at 4x4'.format(*span(slopes('32', 4), 1)) in text
+    assert '{} to {} of 4 at 8x8'.format(*span(slopes('32', 8), 1)) in text
+    assert 'the critic has {} to {},'.format(*span(slopes('1024', 4), 1)) in text
+    def pixels(size, r): return [o['ends'][r]['pixels'] for o in runs if o['asked']['size']==size]
+    assert '({} to {} against {} to {})'.format(*span(pixels('1024', '4'), 2), *span(pixels('32', '4'), 2)) in text
+    assert min(pixels('native', '4'))<max(pixels('1024', '4')) and max(pixels('native', '4'))>min(pixels('32', '4'))
+    for a,b in permutations(('native','32','1024'), 2): assert max(pixels(a, '8'))>min(pixels(b, '8')) # they overlap
+
+# --- growing at a rate that is too high
+
+def test_grown_runs_had_the_rates_and_networks_of_those_they_are_compared_with(script):
+    grown,fixed = held('diverge')['settings'],held('escalation')['settings']
+    assert grown=={**json.loads(json.dumps(script('diverge').settings()))}
+    assert all(grown[k]==fixed[k] for k in ('resolution','steps','batch','seeds','widths','rates','losses'))
+
+def test_what_is_said_about_growing_at_a_high_rate_is_in_the_files():
+    text = prose('92_growing')
+    def fallen(name, **which):
+        runs = [r for r in held(name)['rows'] if which.items()<=r['asked'].items()]
+        return f"{sum(bool(r['stopped']) or sum(p['variety'] for p in r['points'][-3:])/3<.1 for r in runs)} of {len(runs)}"
+    assert f"At the high rate {fallen('diverge')} grown runs have fallen and {fallen('escalation', arm='both', rate='high')} fixed ones" in text
+    assert f"{fallen('escalation', arm='both', rate='healthy')} fixed ones" in text
+    assert f"{fallen('diverge', loss='lsgan')} against {fallen('escalation', arm='both', rate='high', loss='lsgan')}" in text
