@@ -243,6 +243,7 @@ def _sampled(file, n, seed=0, labels=None, device=None, **kwargs):
 def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a run, or a shipped one
     *, n:int=16, # Pictures
     out:Path='samples.png', # A .png for one grid; a folder or a .zip for a file per picture, with dataset.json
+    aspect:str=None, # Width to height, like 3:2, of pictures that were stretched; 3:2,pad of padded ones
     **kwargs):
     """Draw pictures, into one grid or into a file each
 
@@ -250,9 +251,11 @@ def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a ru
       progrow sample run
       progrow sample generator.pt --n 100 --seed 7 --out pictures
       progrow sample avatars-stylegan --psi 0.7 --psi-cutoff 4"""
+    from progrow.image_sets import to_aspect
     x,*known = _sampled(file, _check_out(out, n), **kwargs)
+    if aspect: x = to_aspect(x, aspect)
     _save(x, out, *known)
-    return f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}'
+    return f'{n} pictures of {x.shape[-1]}x{x.shape[-2]}: {out}'
 
 # %% ../nbs/82_cli.ipynb #82a00001
 def _one_grid(out): return out.suffix.lower()=='.png' and not out.is_dir()

@@ -107,7 +107,7 @@ def celebahq(
     src = _folder_or_zip(root, ['CelebA-HQ-img','CelebAMask-HQ/CelebA-HQ-img'], 'CelebAMask-HQ',
                          'https://github.com/switchablenorms/CelebAMask-HQ')
     if len(src)>30_000: raise ValueError(
-        f"{src.where} has {len(src):,} pictures, and CelebA-HQ has 30,000: give the folder of the pictures only, without masks")
+        f"{src.where} has {len(src):,} pictures, and CelebA-HQ has 30,000: give the folder without the masks")
     p = image_pyramid(src, resolution, 3, cache=cache, progress=progress)
     p.licence = 'CelebA-HQ: non-commercial research, not to be passed on'
     return p
@@ -119,10 +119,11 @@ def ffhq(
     cache=True, progress:bool=None # See `image_pyramid`
 )->ImagePyramid: # Three channels
     "Flickr-Faces-HQ. `FileNotFoundError` or `ValueError` with what is missing"
-    if part not in ('all','train','validation'): raise ValueError(f"part={part!r}, expected 'all', 'train' or 'validation'")
-    src = _folder_or_zip(root, ['images1024x1024','thumbnails128x128'], 'FFHQ', 'https://github.com/NVlabs/ffhq-dataset')
+    parts,owner = ('all','train','validation'),'https://github.com/NVlabs/ffhq-dataset'
+    if part not in parts: raise ValueError(f"part={part!r}, expected one of {', '.join(parts)}")
+    src = _folder_or_zip(root, ['images1024x1024','thumbnails128x128'], 'FFHQ', owner)
     if part!='all': src = _some(src, [i for i,o in enumerate(src.names) if (_number(o)<60_000)==(part=='train')])
-    if not len(src): raise ValueError(f"{src.where} has no pictures for {part!r}: those have the numbers 60000 to 69999")
+    if not len(src): raise ValueError(f"{src.where} has no pictures for {part!r}: their numbers are 60000 to 69999")
     p = image_pyramid(src, resolution, 3, cache=cache, progress=progress)
     p.licence = 'FFHQ: CC BY-NC-SA 4.0 as a set, each picture under its own (CC BY, CC BY-NC, public domain)'
     return p
@@ -151,14 +152,14 @@ def wide(
 def _lmdb():
     "The library, which is an extra"
     try: import lmdb
-    except ImportError: raise ImportError("LSUN is a database of the kind LMDB, and the package lmdb, which reads it, is not "
-                                          "installed: pip install progrow[lmdb]") from None
+    except ImportError: raise ImportError("LSUN is a database of the kind LMDB, and the package lmdb, which reads it, "
+                                          "is not installed: pip install progrow[lmdb]") from None
     return lmdb
 
 def _from_lmdb(path, n):
     "The first `n` pictures of a database, in the order of their keys"
     lmdb = _lmdb()
-    mine = lru_cache(1)(lambda process: lmdb.open(str(path), readonly=True, lock=False, readahead=False)) # not across a fork
+    mine = lru_cache(1)(lambda process: lmdb.open(str(path), readonly=True, lock=False, readahead=False)) # no fork
     with reading(path.name, 'a database of LSUN'), mine(os.getpid()).begin() as t:
         keys = [k for k,_ in zip(t.cursor().iternext(values=False), range(n or t.stat()['entries']))]
     if not keys: raise ValueError(f"{path.name} holds no pictures: download it anew")

@@ -42,7 +42,8 @@ def read_files(
     else:
         with reading(place.name, 'an archive'), tarfile.open(place) as t:
             inside = {f'{folder}/{o}':o for o in names}
-            found = {inside[o.name]:t.extractfile(o).read() for o in t if o.name in inside and o.isfile() and o.size<2**29}
+            of_it = (o for o in t if o.name in inside and o.isfile() and o.size<2**29)
+            found = {inside[o.name]:t.extractfile(o).read() for o in of_it}
     if not (lost := [o for o in names if o not in found]): return found
     raise ValueError(f"{place.name} has no {lost[0]}, expected {', '.join(names)}: it is another set, or not whole")
 

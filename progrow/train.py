@@ -25,7 +25,7 @@ from .losses import Loss
 from .minibatch_stddev import stddev_group
 from .networks import Discriminator, Generator, network_problem
 from .precision import name_problem
-from .presets import loss_names, named_presets, pick_loss, preset
+from .presets import loss_names, named_presets, pick_loss, preset, preset_side
 from .processes import first_here, join_processes
 from .progress import how_to_show
 from .runs import check_folder
@@ -45,7 +45,7 @@ own_schedule = dict( # what goes with a `GrowthSchedule` of one's own
 
 def _preset_of(schedule, resolution):
     "All settings of a name, or those that go with a schedule"
-    if not isinstance(schedule, GrowthSchedule): return preset(schedule, resolution or 32)
+    if not isinstance(schedule, GrowthSchedule): return preset(schedule, resolution or preset_side(str(schedule)))
     if resolution in (None, schedule.resolution): return {**own_schedule, 'schedule':schedule}
     raise ValueError(f"resolution={resolution}, but the schedule ends at {schedule.resolution}: "
                      "leave resolution out, or give the schedule that size")

@@ -97,7 +97,7 @@ def mnist(
     cache=True, progress:bool=None # See `image_pyramid`
 )->ImagePyramid: # One channel, 32x32; `.labels` 0..9
     "MNIST's handwritten digits, padded to 32x32. `FileNotFoundError` or `ValueError`, and `OSError` without a network"
-    licence = 'CC BY-SA 3.0, Y. LeCun, C. Cortes, C. Burges: as it is usually given, for want of a licence with the files'
+    licence = 'CC BY-SA 3.0 as it is usually given (the files have none), Y. LeCun, C. Cortes, C. Burges'
     return set_of_arrays(*_of_idx('MNIST', root, train, download), ['mnist'], f'MNIST in {root}', licence,
                          list('0123456789'), cache=cache, progress=progress)
 
@@ -125,8 +125,9 @@ def mnist_rgb(
     if not 1<=n<=10**7: raise ValueError(f"n={n} pictures, expected 1 to 10 million")
     x,y = _of_idx('MNIST', root, train, download)
     i = np.random.default_rng(seed).integers(0, len(x), (n,3))
-    return set_of_arrays(lambda ids: x[i[ids],0], y[i] @ [100,10,1], ['mnist_rgb',seed,fingerprint(x, size=16)],
-                         f'three digits of MNIST in {root}, seed {seed}', 'as MNIST', None, (n,3,32,32), cache, progress)
+    key,source = ['mnist_rgb',seed,fingerprint(x, size=16)],f'three digits of MNIST in {root}, seed {seed}'
+    return set_of_arrays(lambda ids: x[i[ids],0], y[i] @ [100,10,1], key, source, 'as MNIST', None, (n,3,32,32),
+                         cache, progress)
 
 # %% ../nbs/15_written_sets.ipynb #wr000021
 # What users import. The other names on this page are for our own modules, and may change.
