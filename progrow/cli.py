@@ -251,10 +251,7 @@ def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a ru
       progrow sample run
       progrow sample generator.pt --n 100 --seed 7 --out pictures
       progrow sample avatars-stylegan --psi 0.7 --psi-cutoff 4"""
-    from progrow.image_sets import to_aspect
-    x,*known = _sampled(file, _check_out(out, n), **kwargs)
-    if aspect: x = to_aspect(x, aspect)
-    _save(x, out, *known)
+    x = _save(*_sampled(file, _check_out(out, n), **kwargs), out, aspect)
     return f'{n} pictures of {x.shape[-1]}x{x.shape[-2]}: {out}'
 
 # %% ../nbs/82_cli.ipynb #82a00001
@@ -266,10 +263,12 @@ def _check_out(out, n):
     if not _one_grid(out): check_target(out, n)
     return n
 
-def _save(x, out, labels, classes):
-    from progrow.image_sets import save_image_set
+def _save(x, labels, classes, out, aspect):
+    from progrow.image_sets import save_image_set, to_aspect
     from progrow.images import save_images
-    return save_images(x, out) if _one_grid(out) else save_image_set(x, out, labels, classes)
+    if aspect: x = to_aspect(x, aspect)
+    save_images(x, out) if _one_grid(out) else save_image_set(x, out, labels, classes)
+    return x
 
 # %% ../nbs/82_cli.ipynb #cd401a10
 @command

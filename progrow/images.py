@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from fastcore.basics import patch
 from .files import atomic_write
-from .picture_files import most_channels, shown
+from .picture_files import most_channels, side_by_side
 
 __all__ = ['from_uint8', 'to_uint8', 'image_grid', 'show_images', 'save_images', 'Frames', 'slide'] # what users import
 
@@ -182,7 +182,7 @@ class Picture:
 # %% ../nbs/10_images.ipynb #e1c51bb0
 _bad_scale = "scale is a number of screen pixels per pixel, at least 1, got {}"
 
-def _pillow(x): return shown(to_uint8(x).cpu().numpy())
+def _pillow(x): return side_by_side(to_uint8(x).cpu().numpy())
 
 # %% ../nbs/10_images.ipynb #70ec3246
 def show_images(

@@ -20,7 +20,7 @@ def fit_image(
     fit:str='crop', # `'crop'` keeps the middle; `'pad'` all of it, between bars; `'stretch'` all of it, squeezed
 )->np.ndarray: # uint8 `(image_channels, resolution, resolution)`
     "Any picture as a square array. Raises `ValueError` for float pixels, which have no agreed range"
-    if isinstance(im, Bands): return np.concatenate([fit_image(o, resolution, 1, background, fit) for o in im.bands])
+    if im.mode.endswith('channels'): return np.concatenate([fit_image(o, resolution, 1, background, fit) for o in im.bands]) # see `Bands`
     im = _as_8bit(ImageOps.exif_transpose(im))
     if fit=='crop': im = _centre(im)
     im = _on_background(im, background).convert('L' if image_channels==1 else 'RGB')
@@ -86,7 +86,7 @@ def channels_in(im):
     "How many channels a picture has, transparency aside"
     return len(im.bands) if isinstance(im, Bands) else 1 if is_grey(im) else 3
 
-def shown(x):
+def side_by_side(x):
     "A Pillow image of uint8 `(c, h, w)`: threes of channels side by side, then the rest in grey"
     if len(x)==1: return Image.fromarray(x[0])
     threes = [x[i:i+3] for i in range(0, len(x)//3*3, 3)] + [np.stack([o]*3) for o in x[len(x)//3*3:]]

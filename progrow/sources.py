@@ -58,6 +58,8 @@ def _below(path):
     return names,{**others, **ignored},sorted({*outside}.intersection(names))
 
 # %% ../nbs/11_sources.ipynb #b1c2d319
+def _open_file(o): return _as_picture(map_npy(o)) if o.suffix=='.npy' else open_picture(o, os.path.getsize(o))
+
 def _from_files(where, top, names, files, ignored, outside, labels=(None,None)):
     stamp = [str(top)] + [(n,s.st_size,s.st_mtime_ns) for n,s in zip(names, map(os.stat, files))]
     def open(i): return _open_file(files[i])
@@ -161,8 +163,6 @@ def _from_dataset(data):
 # %% ../nbs/11_sources.ipynb #b1c2d311
 _items = ("expected Pillow images, tensors (c, h, w) or arrays (h, w, c), of uint8 or of floats in [0,1], "
           "alone or in a pair with a class")
-
-def _open_file(o): return _as_picture(map_npy(o)) if o.suffix=='.npy' else open_picture(o, os.path.getsize(o))
 
 def _as_picture(x):
     "A Pillow image of one picture, or `Bands`"
