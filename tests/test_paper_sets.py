@@ -387,3 +387,10 @@ def test_a_run_on_cifars_files_from_end_to_end(tmp_path):
     learn.fit()
     got = learn.sample(4)
     assert got.shape==(4,3,32,32) and got.isfinite().all() and learn.model.training is not None
+
+def test_the_command_line_stretches_pictures_back(tmp_path, capsys):
+    from progrow.cli import main
+    main(['sample', 'avatars-progan', '--n', '2', '--device', 'cpu', '--aspect', '3:2', '--out', str(tmp_path/'set')])
+    assert Image.open(tmp_path/'set'/'0001.png').size==(48,32)
+    assert main(['sample', 'avatars-progan', '--n', '2', '--device', 'cpu', '--aspect', '3/2', '--out', str(tmp_path/'no')])
+    assert 'expected width to height like 3:2' in capsys.readouterr().err and not (tmp_path/'no').exists()
