@@ -30,7 +30,7 @@ setup(
     author=cfg['author'], author_email=cfg['author_email'], license=licences[cfg['license']], keywords=cfg['keywords'], url=cfg['git_url'],
     packages=find_namespace_packages(include=[lib, f'{lib}.*'], exclude=['*.__pycache__']), include_package_data=True, zip_safe=False,  # MANIFEST.in says which data
     python_requires=f">={cfg['min_python']}",
-    install_requires=cfg['requirements'].split(), extras_require={k: cfg.get(f'{k}_requirements', '').split() for k in ('dev','video','metrics','lite','onnx')},
+    install_requires=cfg['requirements'].split(), extras_require={k: cfg.get(f'{k}_requirements', '').split() for k in ('dev','video','metrics','lite','onnx','lmdb')},
     entry_points={'nbdev': [f'{lib}={lib}._modidx:d'],  # lets nbdev link names to our pages
                   'console_scripts': cfg.get('console_scripts', '').split()},
     classifiers=[f"Development Status :: {stages[int(cfg['status'])]}", f"Intended Audience :: {cfg['audience']}",

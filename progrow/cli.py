@@ -219,6 +219,7 @@ def _sampled(file, n, seed=0, labels=None, device=None, noise_layers=None, **kwa
 def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a run, or a shipped one
     *, n:int=16, # Pictures
     out:Path='samples.png', # A .png for one grid; a folder or a .zip for a file per picture, with dataset.json
+    aspect:str=None, # Width to height, like 3:2, of pictures that were stretched; 3:2,pad of padded ones
     **kwargs):
     """Draw pictures, into one grid or into a file each
 
@@ -226,9 +227,8 @@ def sample(file:Path='avatars64-progan', # Generator, checkpoint, folder of a ru
       progrow sample run
       progrow sample generator.pt --n 100 --seed 7 --out pictures
       progrow sample avatars-stylegan --psi 0.7 --psi-cutoff 4 --noise-layers fine"""
-    x,*known = _sampled(file, _check_out(out, n), **kwargs)
-    _save(x, out, *known)
-    return f'{n} pictures of {x.shape[-1]}x{x.shape[-1]}: {out}'
+    x = _save(*_sampled(file, _check_out(out, n), **kwargs), out, aspect)
+    return f'{n} pictures of {x.shape[-1]}x{x.shape[-2]}: {out}'
 
 # %% ../nbs/82_cli.ipynb #82a00001
 def _one_grid(out): return out.suffix.lower()=='.png' and not out.is_dir()
@@ -239,10 +239,12 @@ def _check_out(out, n):
     if not _one_grid(out): check_target(out, n)
     return n
 
-def _save(x, out, labels, classes):
-    from progrow.image_sets import save_image_set
+def _save(x, labels, classes, out, aspect):
+    from progrow.image_sets import save_image_set, to_aspect
     from progrow.images import save_images
-    return save_images(x, out) if _one_grid(out) else save_image_set(x, out, labels, classes)
+    if aspect: x = to_aspect(x, aspect)
+    save_images(x, out) if _one_grid(out) else save_image_set(x, out, labels, classes)
+    return x
 
 # %% ../nbs/82_cli.ipynb #cd401a10
 @command

@@ -19,7 +19,7 @@ from progrow.containers import map_npy
 from progrow.files import cache_folder, check_room, fingerprint, made_once, moved
 from progrow.progress import one_ahead, with_progress
 from progrow.images import from_uint8
-from progrow.picture_files import check_colour, fit_image
+from progrow.picture_files import check_colour, fit_image, most_channels
 from progrow.sources import as_labels, ignored_text, open_source
 
 # %% ../nbs/12_data.ipynb #1ca630ec
@@ -338,10 +338,11 @@ __getattr__ = moved('progrow.data', **dict.fromkeys(_in_sets.split(), 'sets'))
 def image_pyramid(
     source, # As for `open_source`; or an `ImagePyramid`, or a built-in set (a folder of that name: a `Path`)
     resolution:int=None, # Side of the largest level; None: the largest power of two that fits all, at most 1024
-    image_channels:int=None, # 1 or 3 converts; None: 1 if all are grey, 3 if all are colour
+    image_channels:int=None, # 1 or 3 converts; None: 1 if all are grey, 3 if all are colour, or as many as an array has
     labels=None, # 'folders', a .json file, or one number per file in the order of `.names`; None: the source's
     on_error:str='raise', # 'skip' leaves out what cannot be used, see `.report`; `labels` has one for each
-    background:str='white', # What shows through transparent parts
+    background:str='white', # What shows through transparent parts, and beside what is padded
+    fit:str='crop', # What is wide or high: `'crop'` keeps the middle, `'pad'` and `'stretch'` all; see `fit_image`
     cache=True, # True: in `$PROGROW_CACHE` or `~/.cache/progrow`; a folder; or False: keep the levels in memory
     cache_max_resolution:int=256, # Larger levels are decoded from the files, batch by batch
     progress:bool=None, # Show a bar; None: from 1000 pictures on
@@ -349,7 +350,7 @@ def image_pyramid(
 )->ImagePyramid:
     "A pyramid of any source. `ValueError`, `TypeError` or `OSError` with what came, what was expected and what to do"
     if resolution is not None: resolution = check_size(resolution)
-    if problem := _choice_problem(image_channels, on_error): raise ValueError(problem)
+    if problem := _choice_problem(image_channels, on_error, fit): raise ValueError(problem)
     check_colour(background)
     if isinstance(source, str) and source in _sets(): source = _built_in(source, resolution, cache, progress, kwargs)
     elif kwargs: raise TypeError(f"unknown arguments {', '.join(kwargs)}: only built-in sets take n and seed")
@@ -357,21 +358,24 @@ def image_pyramid(
     src = open_source(source, _sets())
     labels,classes = src.find_labels(labels)
     opts = dict(resolution=resolution, image_channels=image_channels, on_error=on_error, background=background,
-                top=check_size(cache_max_resolution, 'cache_max_resolution'), crop='centre square',
+                top=check_size(cache_max_resolution, 'cache_max_resolution'), crop=_fits[fit],
                 filter='Lanczos, then 2x2 box means', licence="the owner's", version=4)
-    levels,meta = stored_levels([src.stamp,opts], partial(_ingest, src, opts, progress), cache)
-    return _with_labels(src, levels, meta, labels, classes)
+    levels,meta = stored_levels([src.stamp,opts], partial(_ingest, src, opts, fit, progress), cache)
+    return _with_labels(src, levels, meta, labels, classes, fit)
 
 # %% ../nbs/12_data.ipynb #cd68cff7
-def _choice_problem(image_channels, on_error):
-    if image_channels not in (None,1,3):
-        return f"image_channels={image_channels!r}, expected 1 (grey), 3 (colour) or None"
+_fits = dict(crop='centre square', pad='whole, between bars', stretch='whole, stretched')
+
+def _choice_problem(image_channels, on_error, fit):
+    if image_channels not in (None,*range(1, most_channels+1)):
+        return f"image_channels={image_channels!r}, expected 1 (grey), 3 (colour), up to {most_channels}, or None"
+    if fit not in _fits: return f"fit={fit!r}, expected 'crop', 'pad' or 'stretch'"
     if on_error not in ('raise','skip'): return f"on_error={on_error!r}, expected 'raise' or 'skip'"
 
-def _ingest(src, opts, progress, folder):
+def _ingest(src, opts, fit, progress, folder):
     "Read a source -> levels, meta"
-    r,c = src.plan(opts['resolution'], opts['image_channels'], opts['on_error'], progress)
-    read = partial(src.read, resolution=r, image_channels=c, background=opts['background'], on_error=opts['on_error'])
+    r,c = src.plan(opts['resolution'], opts['image_channels'], opts['on_error'], progress, fit)
+    read = partial(src.read, resolution=r, image_channels=c, fit=fit, **{k:opts[k] for k in ('background','on_error')})
     levels,kept = fill_levels(read, len(src), c, r, opts['top'], folder, progress)
     lost = {*range(len(src))}.difference(kept) # and not all of `src.skipped`: what failed once may have come later
     skipped = {src.names[i]:src.skipped[src.names[i]] for i in sorted(lost)}
@@ -379,14 +383,14 @@ def _ingest(src, opts, progress, folder):
     return levels,dict(opts, resolution=r, image_channels=c, source=src.where, count=len(kept), skipped=skipped)
 
 # %% ../nbs/12_data.ipynb #2a13f3b2
-def _with_labels(src, levels, meta, labels, classes):
+def _with_labels(src, levels, meta, labels, classes, fit):
     "The pictures kept, with their labels"
     ids = [i for i,o in enumerate(src.names) if o not in meta['skipped']]
     labels = None if labels is None else labels[ids]
     report,odd = _report(src, meta['skipped'], labels, classes)
     if odd: warnings.warn(odd, stacklevel=3)
     r,c = meta['resolution'],meta['image_channels']
-    read = partial(src.read, resolution=r, image_channels=c, background=meta['background'])
+    read = partial(src.read, resolution=r, image_channels=c, background=meta['background'], fit=fit)
     levels.update({k:_FileLevel(read, ids, c, k) for k in sizes(r) if k not in levels})
     return ImagePyramid(levels, labels, src.where, meta['licence'], classes, None, [*meta['skipped']],
                         dict(meta, classes=classes), [src.names[i] for i in ids], report)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from fastcore.basics import patch
 from .files import atomic_write
+from .picture_files import most_channels, side_by_side
 
 __all__ = ['from_uint8', 'to_uint8', 'image_grid', 'show_images', 'save_images', 'Frames', 'slide'] # what users import
 
@@ -74,26 +75,27 @@ def _infinite(x):
 def check_images(
     images, # Float in [-1, 1] (overshoot allowed) or uint8; (n, c, h, w), c 1 or 3; (c, h, w) is a batch of one
     name:str='images', # What the message calls them
+    most:int=3, # 8: any number of channels up to that
 )->Tensor: # Float (n, c, h, w); uint8 has become [-1, 1]
     "`images` as a float batch. `TypeError` or `ValueError` with what it found; warns when they look like [0, 1]"
     x = torch.as_tensor(images) if isinstance(images, np.ndarray) and images.dtype!=np.uint8 else images
     if problem := _type_problem(x): raise TypeError(f"{name}: expected {problem}")
-    if problem := _shape_problem(tuple(x.shape)): raise ValueError(f"{name}: expected {problem}")
+    if problem := _shape_problem(tuple(x.shape), most): raise ValueError(f"{name}: expected {problem}")
     if x.dtype in (torch.uint8, np.uint8): x = from_uint8(x)
     elif problem := _range_problem(x): raise ValueError(f"{name}: {problem}")
     elif doubt := _range_doubt(x): warnings.warn(f"{name}: {doubt}", stacklevel=3)
     return x if x.ndim==4 else x[None]
 
 # %% ../nbs/10_images.ipynb #d229e058
-def _shape_problem(s):
+def _shape_problem(s, most=3):
     "What is wrong with the shape `s`, or None"
-    if len(s) in (3,4) and 0 not in s and s[-3] in (1,3): return None
-    return f"(n, c, h, w) with 1 or 3 channels, got shape {s}. {_shape_advice(s)}"
+    if len(s) in (3,4) and 0 not in s and (s[-3] in (1,3) or len(s)==4 and s[1]<=most!=3): return None
+    return f"(n, c, h, w) with {'1 or 3' if most==3 else f'1 to {most}'} channels, got shape {s}. {_shape_advice(s)}"
 
 def _shape_advice(s):
     if 0 in s: return "There is no picture in it"
-    if len(s)==4 and s[-1] in (1,3,4): return "The channels come last: use x.permute(0, 3, 1, 2), not reshape"
-    if len(s)==3 and s[-1] in (1,3,4): return "The channels come last: use x.permute(2, 0, 1), not reshape"
+    order = {4:(0,3,1,2), 3:(2,0,1)}.get(len(s))
+    if order and s[-1] in (1,3,4): return f"The channels come last: use x.permute{order}, not reshape"
     if len(s)==3: return "If these are grey pictures, give them a channel axis: x[:, None]"
     if len(s)==2: return "If this is one grey picture, give it a channel axis: x[None]"
     if len(s)==4: return "Keep the colours only, for example x[:, :3] without alpha"
@@ -130,7 +132,7 @@ def image_grid(
     fill:float=0., # Value of the gaps and of empty places; 0 is mid-grey
 )->Tensor: # (c, H, W), clipped to [-1, 1]
     "One picture with all `images` in it, row by row"
-    x = check_images(images).detach().float().clamp(-1,1)
+    x = check_images(images, most=most_channels).detach().float().clamp(-1,1)
     n,c,h,w = x.shape
     rows,cols = _layout(n, rows)
     out = x.new_full((rows*cols, c, h+gap, w+gap), fill)
@@ -180,10 +182,7 @@ class Picture:
 # %% ../nbs/10_images.ipynb #e1c51bb0
 _bad_scale = "scale is a number of screen pixels per pixel, at least 1, got {}"
 
-def _pillow(x):
-    "A float (c, h, w) tensor as a Pillow image"
-    u = to_uint8(x).cpu().numpy()
-    return Image.fromarray(u[0] if len(u)==1 else u.transpose(1,2,0).copy())
+def _pillow(x): return side_by_side(to_uint8(x).cpu().numpy())
 
 # %% ../nbs/10_images.ipynb #70ec3246
 def show_images(
@@ -194,7 +193,7 @@ def show_images(
     alt:str=None, # Words for those who do not see it; what the picture holds when left out
 )->Picture: # The last value of a cell is displayed; in a script, call `.show()` or `.save(path)`
     "Show a batch as one grid, enlarged without blending"
-    x = check_images(images)
+    x = check_images(images, most=most_channels)
     n,c,h,w = x.shape
     if scale is None: scale = max(1, min(96//max(h,w), 640//(w*_layout(n, rows)[1])))
     if scale<1: raise ValueError(_bad_scale.format(scale))

@@ -16,12 +16,17 @@ def fit_image(
     im:Image.Image, # Any size and mode; grey of 16 bits (or more) is read as 0..65535
     resolution:int, # Side of the result, in pixels
     image_channels:int=3, # 1 grey, 3 colour
-    background='white', # What shows through transparent parts: a colour as Pillow knows them
+    background='white', # What shows through transparent parts, and beside what is padded: a colour as Pillow knows them
+    fit:str='crop', # `'crop'` keeps the middle; `'pad'` all of it, between bars; `'stretch'` all of it, squeezed
 )->np.ndarray: # uint8 `(image_channels, resolution, resolution)`
     "Any picture as a square array. Raises `ValueError` for float pixels, which have no agreed range"
-    im = _on_background(_centre(_as_8bit(ImageOps.exif_transpose(im))), background)
-    im = im.convert('L' if image_channels==1 else 'RGB')
-    if im.width!=resolution: im = im.resize((resolution,resolution), Image.Resampling.LANCZOS)
+    if im.mode.endswith('channels'): return np.concatenate([fit_image(o, resolution, 1, background, fit) for o in im.bands]) # see `Bands`
+    im = _as_8bit(ImageOps.exif_transpose(im))
+    if fit=='crop': im = _centre(im)
+    im = _on_background(im, background).convert('L' if image_channels==1 else 'RGB')
+    size = inside(im.size, resolution) if fit=='pad' else (resolution,resolution)
+    if im.size!=size: im = im.resize(size, Image.Resampling.LANCZOS)
+    if fit=='pad': im = _between_bars(im, resolution, background)
     return np.array(im).reshape(resolution, resolution, image_channels).transpose(2, 0, 1)
 
 # %% ../nbs/07_picture_files.ipynb #0182f17a
@@ -29,6 +34,15 @@ def _centre(im):
     "The largest square in the middle"
     s,(x,y) = min(im.size),((o-min(im.size))//2 for o in im.size)
     return im.crop((x, y, x+s, y+s))
+
+def inside(size, resolution):
+    "Width and height of a picture that is as large as a square of this side lets it"
+    return tuple(max(1, round(o*resolution/max(size))) for o in size)
+
+def _between_bars(im, side, colour):
+    out = Image.new(im.mode, (side,side), colour)
+    out.paste(im, ((side-im.width)//2, (side-im.height)//2))
+    return out
 
 def _on_background(im, background):
     "The picture without transparency"
@@ -51,6 +65,32 @@ def is_grey(im):
     if im.mode!='P': return im.mode in ('1','L','LA','La','F') or im.mode[0]=='I'
     colours = np.array(im.getpalette('RGB')).reshape(-1, 3)
     return bool((np.ptp(colours, axis=1)==0).all())
+
+# %% ../nbs/07_picture_files.ipynb #a0b1d813
+most_channels = 8
+
+class Bands:
+    "A picture of several channels, each of them a grey one of Pillow"
+    def __init__(self, x): # uint8 `(h, w, c)`
+        self.bands = [Image.fromarray(np.ascontiguousarray(o)) for o in np.moveaxis(x, -1, 0)]
+        self.size,self.mode = x.shape[1::-1],f'{x.shape[-1]} channels'
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+
+def from_pixels(x):
+    "A picture of uint8 `(h, w)` or `(h, w, c)`, for `fit_image`"
+    if x.ndim==3 and x.shape[-1]==1: x = x[...,0]
+    return Image.fromarray(np.ascontiguousarray(x)) if x.ndim==2 or x.shape[-1]==3 else Bands(x)
+
+def channels_in(im):
+    "How many channels a picture has, transparency aside"
+    return len(im.bands) if isinstance(im, Bands) else 1 if is_grey(im) else 3
+
+def side_by_side(x):
+    "A Pillow image of uint8 `(c, h, w)`: threes of channels side by side, then the rest in grey"
+    if len(x)==1: return Image.fromarray(x[0])
+    threes = [x[i:i+3] for i in range(0, len(x)//3*3, 3)] + [np.stack([o]*3) for o in x[len(x)//3*3:]]
+    return Image.fromarray(np.ascontiguousarray(np.concatenate(threes, 2).transpose(1,2,0)))
 
 # %% ../nbs/07_picture_files.ipynb #6c956d69
 picture_suffixes = {f'.{o}' for o in 'png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga avif jp2'.split()}

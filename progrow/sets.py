@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from progrow.files import moved
 from progrow.data import ImagePyramid, check_size, fill_levels, lower, pyramid_levels, stored_levels
 from progrow.sources import cores, fit_image
 
@@ -211,3 +212,8 @@ builtin_sets = dict(avatars=avatars, critters=critters, glyphs=glyphs, digits=di
 # %% ../nbs/13_sets.ipynb #10d7b143
 # What users import. The other names on this page are for our own modules, and may change.
 __all__ = ['avatars', 'glyphs', 'digits', 'stacked_digits', 'builtin_sets']
+
+# The sets of the papers: on later pages, and here under the same names
+_papers = dict(written_sets='mnist fashion_mnist mnist_rgb', small_photos='cifar10 cifar100 svhn',
+               large_sets='celeba celebahq ffhq lsun')
+__getattr__ = moved('progrow.sets', **{o:module for module,names in _papers.items() for o in names.split()})

@@ -20,7 +20,8 @@ from .containers import (_is_label, labels_file, labels_in, map_npy, most_classe
                                 sort_out, unpack, walk, why)
 from .files import fingerprint
 from .progress import with_progress
-from .picture_files import TooLarge, check_colour, fit_image, is_grey, max_pixels, open_picture
+from .picture_files import (Bands, TooLarge, channels_in, check_colour, fit_image, from_pixels, max_pixels,
+                                   most_channels, open_picture)
 
 # %% ../nbs/11_sources.ipynb #643c0ef4
 class Source:
@@ -46,6 +47,7 @@ class Source:
 def _from_folder(path):
     "The pictures below a folder"
     names,ignored,outside = _below(path)
+    if not names: names = ignored.pop('.npy', []) # pictures of many channels, an array each
     js = path/'dataset.json'
     labels = labels_file(js) if os.path.lexists(js) else (None,None)
     return _from_files(str(path), path.resolve(), names, [path/o for o in names], ignored, outside, labels)
@@ -56,9 +58,11 @@ def _below(path):
     return names,{**others, **ignored},sorted({*outside}.intersection(names))
 
 # %% ../nbs/11_sources.ipynb #b1c2d319
+def _open_file(o): return _as_picture(map_npy(o)) if o.suffix=='.npy' else open_picture(o, os.path.getsize(o))
+
 def _from_files(where, top, names, files, ignored, outside, labels=(None,None)):
     stamp = [str(top)] + [(n,s.st_size,s.st_mtime_ns) for n,s in zip(names, map(os.stat, files))]
-    def open(i): return open_picture(files[i], os.path.getsize(files[i]))
+    def open(i): return _open_file(files[i])
     return Source(where, names, stamp, open, *labels, ignored, outside)
 
 # %% ../nbs/11_sources.ipynb #b1c2d308
@@ -104,7 +108,7 @@ def _from_array(x, where='the array', labels=None):
     x = _channels_last(x, where)
     names = [f'picture {i} of {where}' for i in range(len(x))]
     stamp = [list(x.shape),fingerprint(x, size=16)]
-    return Source(where, names, stamp, lambda i: Image.fromarray(np.ascontiguousarray(x[i])), labels)
+    return Source(where, names, stamp, lambda i: from_pixels(x[i]), labels)
 
 _no_bytes = ("{} holds {}, expected uint8 in 0..255: "
              "convert it first, floats in [-1,1] with progrow.images.to_uint8")
@@ -113,12 +117,12 @@ _no_bytes = ("{} holds {}, expected uint8 in 0..255: "
 def _numpy(x): return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asanyarray(x)
 
 def _channels_last(x, where):
-    "`(n, h, w)` or `(n, h, w, 3)`, from an array in any order of axes"
-    shape = x.shape
-    if x.ndim==4 and x.shape[-1] not in (1,3): x = x.transpose(0,2,3,1)
-    if x.ndim not in (3,4) or x.ndim==4 and x.shape[-1] not in (1,3) or 0 in shape:
+    "`(n, h, w)` or `(n, h, w, c)`, from an array in any order of axes"
+    shape,few = x.shape,lambda n: n<=most_channels
+    if x.ndim==4 and x.shape[-1] not in (1,3) and (few(x.shape[1]) or not few(x.shape[-1])): x = x.transpose(0,2,3,1)
+    if x.ndim not in (3,4) or x.ndim==4 and not few(x.shape[-1]) or 0 in shape:
         raise ValueError(f"{where} has shape {shape}, expected (n, h, w), (n, c, h, w) or (n, h, w, c) "
-                         "with 1 or 3 channels")
+                         f"with 1 to {most_channels} channels")
     return x[...,0] if x.ndim==4 and x.shape[-1]==1 else x
 
 # %% ../nbs/11_sources.ipynb #362f8165
@@ -161,15 +165,16 @@ _items = ("expected Pillow images, tensors (c, h, w) or arrays (h, w, c), of uin
           "alone or in a pair with a class")
 
 def _as_picture(x):
-    "A Pillow image of one picture"
+    "A Pillow image of one picture, or `Bands`"
     if isinstance(x, Image.Image): return x
     x = _numpy(x)
     if x.dtype.kind=='f' and x.size and 0<=x.min()<=x.max()<=1: x = (x*255).round().astype(np.uint8)
     if x.dtype!=np.uint8: raise ValueError(f"values of {x.dtype}" + f" from {x.min()} to {x.max()}"*(x.dtype.kind in 'fi'))
-    return Image.fromarray(np.ascontiguousarray(_channels_last(x[None], 'it')[0]))
+    return from_pixels(_channels_last(x[None], 'it')[0])
 
 def _pixels(im):
     "A fingerprint of all that decides what becomes of a picture"
+    if isinstance(im, Bands): return fingerprint(*map(np.asarray, im.bands))
     seen = [im.mode,im.size,im.getpalette(),str(im.info.get('transparency')),im.getexif().get(0x0112)]
     return fingerprint(seen, im.tobytes())
 
@@ -184,7 +189,8 @@ def open_source(
     `PROGROW_MAX_PIXELS` of the environment lifts that. A `dataset.json` may have 64 MB: give `labels` beyond that. Links
     to folders elsewhere are not followed unless `PROGROW_FOLLOW_LINKS=1`: or give a list of paths. Pipes are not read."""
     max_pixels() # complains of a bad number before a picture is blamed
-    if hasattr(source, '__array__'): src = _from_array(source)
+    if isinstance(source, Source): src = source
+    elif hasattr(source, '__array__'): src = _from_array(source)
     elif isinstance(source, (str,Path)): src = _from_path(Path(os.path.expanduser(source)), source, sets)
     elif isinstance(source, (list,tuple)) and all(isinstance(o, (str,Path)) for o in source): src = _from_list(source)
     elif _is_map_style(source): src = _from_dataset(source)
@@ -279,18 +285,29 @@ def _named_file(path):
 # %% ../nbs/11_sources.ipynb #276f0c2f
 class TooSmall(ValueError): "Fewer pixels than were asked for"
 
-_too_small = ("{} pixels on its short side, expected at least {}: "
+_too_small = ("{} pixels on its {} side, expected at least {}: "
               "ask for a lower resolution, or leave out or enlarge such pictures")
 _none = "none of the {} files can be used, the first is {} ({}): expected pictures, no smaller than the resolution"
 _mixed = ("{} grey and {} colour pictures (grey: {}), "
           "expected one kind: pass image_channels=3 or image_channels=1 to convert")
 
-def _use(src, i, use, least=0, on_error='raise'):
+def _channels_problem(names, found, kinds, asked):
+    if kinds<={1,3} and asked in (1,3) or len(kinds)==1 and asked in (None,*kinds): return None
+    greys = [i for i in found if found[i]==1]
+    if kinds=={1,3} and not asked: return _mixed.format(len(greys), len(found)-len(greys), names[greys[0]])
+    odd = next(i for i in found if found[i]!=(asked or found[min(found)]))
+    return (f"image_channels={asked}, and {names[odd]} has {found[odd]} channels, expected as many for all: "
+            "leave image_channels out where all are alike, or keep the channels that you want, x[:, :3]")
+
+_which = 'short','long'
+def _side(im, fit): return max(im.size) if fit=='pad' else min(im.size)
+
+def _use(src, i, use, least=0, on_error='raise', fit='crop'):
     "`use` of an opened picture: the boundary for what is none, too small or too large; None where it is skipped"
     name = src.names[i]
     try:
         with src.open(i) as im:
-            if min(im.size)<least: raise TooSmall(_too_small.format(min(im.size), least))
+            if (side := _side(im, fit))<least: raise TooSmall(_too_small.format(side, _which[fit=='pad'], least))
             return use(im)
     except Exception as e: problem = e
     if on_error=='skip':
@@ -307,20 +324,21 @@ def plan(self:Source,
     image_channels:int=None, # 1 or 3 converts; None: 1 if all are grey, 3 if all are colour
     on_error:str='raise', # 'skip': leave out what is no picture, too small or too large
     progress:bool=None, # Show a bar; None: from 1000 pictures on
+    fit:str='crop', # See `fit_image`
 )->tuple: # resolution, channels
     "What all pictures can be turned into. `ValueError` naming those that cannot"
-    ids,look = with_progress(range(len(self)), len(self), progress),lambda im: (min(im.size), is_grey(im))
-    seen = {i:o for i in ids if (o := _use(self, i, look, resolution or 1, on_error))}
+    ids,look = with_progress(range(len(self)), len(self), progress),lambda im: (_side(im, fit), channels_in(im))
+    seen = {i:o for i in ids if (o := _use(self, i, look, resolution or 1, on_error, fit))}
     if not seen: raise ValueError(_none.format(len(self), self.names[0], self.skipped[self.names[0]]))
     if resolution is None: resolution = max(4, min(1024, 2**(min(o[0] for o in seen.values()).bit_length()-1)))
-    return resolution,image_channels or _channels(self.names, {i:o[1] for i,o in seen.items()})
+    return resolution,_channels(self.names, {i:o[1] for i,o in seen.items()}, image_channels)
 
 # %% ../nbs/11_sources.ipynb #b1c2d317
-def _channels(names, grey):
-    "1 if all are grey, 3 if all are colour"
-    greys = [i for i in grey if grey[i]]
-    if len(greys) in (0,len(grey)): return 1 if greys else 3
-    raise ValueError(_mixed.format(len(greys), len(grey)-len(greys), names[greys[0]]))
+def _channels(names, found, asked):
+    "As many as all have; grey and colour become one another, if that is asked for"
+    kinds = {*found.values()}
+    if problem := _channels_problem(names, found, kinds, asked): raise ValueError(problem)
+    return asked or kinds.pop()
 
 # %% ../nbs/11_sources.ipynb #5fad0d6d
 @patch
@@ -345,11 +363,12 @@ def read(self:Source,
     image_channels:int=3, # 1 or 3
     background='white', # What shows through transparent parts
     on_error:str='raise', # 'skip': None in place of what cannot be read, or is too small or too large
+    fit:str='crop', # See `fit_image`
 ): # One uint8 `(image_channels, resolution, resolution)` after the other, in the order of `ids`
     "Decode pictures and make them fit, on all cores. `ValueError` for a colour that is none, and as `plan`"
     check_colour(background)
-    def fit(im): return fit_image(im, resolution, image_channels, background)
-    return _threads(os.getpid()).map(lambda i: _use(self, i, fit, resolution, on_error), ids)
+    def fitted(im): return fit_image(im, resolution, image_channels, background, fit)
+    return _threads(os.getpid()).map(lambda i: _use(self, i, fitted, resolution, on_error, fit), ids)
 
 # %% ../nbs/11_sources.ipynb #5d90d4ca
 def cores():

@@ -26,7 +26,7 @@ from .losses import Loss
 from .minibatch_stddev import stddev_group
 from .networks import network_problem
 from .precision import name_problem
-from .presets import loss_names, named_presets, options, pick_loss, preset
+from .presets import loss_names, named_presets, options, pick_loss, preset, preset_side
 from .processes import first_here, join_processes
 from .progress import how_to_show
 from .runs import SavedRun, check_folder, open_generator, open_run
@@ -54,7 +54,7 @@ def _preset_of(schedule, resolution, source=None):
 
 def _named(name, resolution, source):
     "A preset; with a source, its schedule begins where the source has ended, unless it says where"
-    if source is None: return preset(name, resolution or 32)
+    if source is None: return preset(name, resolution or preset_side(str(name)))
     s = preset(name, end := resolution or source.resolution)
     if 'start_resolution' in options(str(name))[1]: return s
     return {**s, 'schedule':replace(s['schedule'], start_resolution=min(end, source.resolution))}

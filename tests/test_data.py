@@ -214,7 +214,7 @@ def test_pyramid_passes_through():
     (lambda d,x: (d/'a.txt').write_text('x') and d/'a.txt', ValueError, 'unknown kind'),
     (lambda d,x: x.astype(np.float32), TypeError, 'float32, expected uint8'),
     (lambda d,x: torch.tensor(x).float(), TypeError, 'to_uint8'),
-    (lambda d,x: x[:,:2], ValueError, r'shape \(6, 32, 32, 2\)|shape \(6, 2, 32, 32\)'),
+    (lambda d,x: x.repeat(3, 1), ValueError, r'shape \(6, 9, 32, 32\).*1 to 8 channels'),
     (lambda d,x: x[:0], ValueError, 'shape'),
     (lambda d,x: np.savez(d/'a.npz', a=x, b=x) or d/'a.npz', ValueError, r'a \(6, 3, 32, 32\), b'),
     (lambda d,x: 7, TypeError, 'type int'),

@@ -2,7 +2,7 @@
 import subprocess, sys
 import pytest
 from progrow.losses import LSGAN, NonSaturating, WGANGP
-from progrow.presets import named_presets, pick_loss, preset
+from progrow.presets import named_presets, on_data, pick_loss, preset, preset_side
 from progrow.schedule import GrowthSchedule
 
 sides = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -113,7 +113,7 @@ def test_averages_in_images():
 @pytest.mark.parametrize('resolution', [8, 32])
 def test_smaller_runs_are_those_of_the_schedule(name, resolution):
     s = preset(name, resolution)['schedule']
-    assert s==GrowthSchedule.named(name, resolution)
+    if name not in on_data: assert s==GrowthSchedule.named(name, resolution)
     if name in runs: assert s.total_images==1000*runs[name][3]
 
 def test_no_preset_remembers_what_a_caller_changed():
@@ -132,6 +132,52 @@ def test_exactly_one_average():
     (('official', 0), 'power of two'), (('stylegan', 4), 'start at 4 or below')])
 def test_complaints(args, says):
     with pytest.raises(ValueError, match=says): preset(*args)
+
+# --- presets on data: the authors' settings for one set, written out here
+
+on_sets = { # side; kimg per stay, per fade, in all; minibatch at 4x4 and at the last side; networks; target; mirror
+    'cifar10':   (32,   400,  400, 20000, 16, 16, (128, 4096, 128), 750, False),
+    'mnist-rgb': (32,   500, 2000,  8000, 16, 16, (512, 8192, 512),   1, False),
+    'celeba':    (128,  800,  800, 10000, 16, 16, (512, 2048, 512),   1, True),
+    'celebahq':  (1024, 800,  800, 19000, 16,  3, (512, 8192, 512),   1, True),
+    'lsun':      (256,  800,  800, 20000, 16, 16, (512, 8192, 512),   1, False)}
+
+@pytest.mark.parametrize('name', on_sets)
+def test_a_set_has_the_settings_of_the_paper(name):
+    side,stay,fade,total,first,last,nets,target,mirror = on_sets[name]
+    p = preset(name)
+    s = p.pop('schedule')
+    assert (s.resolution, s.start_resolution, s.total_images, preset_side(name))==(side, 4, 1000*total, side)
+    assert {(o.phase, o.end-o.start) for o in s.phases[:-1]}=={('stabilize', 1000*stay), ('fade', 1000*fade)}
+    at = at_each_side(s)
+    assert (at[4].batch_size, at[side].batch_size)==(first, last) and {o.learning_rate for o in at.values()}=={.001}
+    assert p.pop('loss')==WGANGP(penalty=10, target=target, drift=.001, full_resolution=side)
+    assert p==dict(zip(('latent_dim','fmap_base','fmap_max'), nets), group_size=16, pool_before_activation=False, mirror=mirror, reset_optimizer=True, average_decay=.999)
+
+@pytest.mark.parametrize('name,weights', [('cifar10', (1_296_908, 1_298_689)), ('celeba', (13_629_810, 13_636_897)), ('celebahq', (23_079_115, 23_087_249)), ('lsun', (23_044_309, 23_052_353))])
+def test_the_networks_of_a_set_have_the_published_number_of_weights(name, weights):
+    import torch
+    from progrow.networks import Discriminator, Generator
+    from helpers import count
+    p = preset(name)
+    sizes = {k:p[k] for k in ('fmap_base','fmap_max')}
+    with torch.device('meta'): nets = Generator(preset_side(name), latent_dim=p['latent_dim'], **sizes), Discriminator(preset_side(name), **sizes)
+    assert tuple(map(count, nets))==weights
+
+def test_faces_of_ffhq_are_stylegans():
+    for gpus in (1,8): assert preset('ffhq', gpus=gpus)==preset('stylegan', gpus=gpus)
+    assert preset('ffhq')['loss'].r1==10
+
+def test_a_set_can_be_changed_like_any_other_name():
+    assert preset('cifar10:total_kimg=99,batch_size=8')['schedule'].total_images==99_000 and preset('cifar10', 16)['loss'].full_resolution==16
+    assert preset_side('lsun:total_kimg=9')==256 and preset_side('official')==preset_side('minutes')==32
+    with pytest.raises(ValueError, match=r"'paper' has numbers for gpus in \[1\]"): preset('cifar10', gpus=2)
+    with pytest.raises(ValueError, match='take one of .*cifar10, celeba, celebahq, lsun, ffhq, mnist-rgb'): preset('cifar-10')
+
+def test_a_run_ends_at_the_side_of_its_set():
+    from progrow.train import pick_preset
+    assert [pick_preset(o)['schedule'].resolution for o in ('celeba','lsun:total_kimg=9','official')]==[128, 256, 32]
+    assert pick_preset('celeba', 64)['schedule'].resolution==64
 
 # --- losses by name
 

@@ -171,7 +171,7 @@ def test_any_map_style_data_set(folder):
     assert src.stamp==open_source(Items(u)).stamp!=open_source(Items(u.flip(0))).stamp
     assert (image_pyramid(torch.utils.data.TensorDataset(u, torch.arange(4))).level(32)==x).all()
 
-@pytest.mark.parametrize('items', [['cat'], [np.zeros((8,8,2), np.uint8)], [np.zeros((8,8), int)], [torch.zeros(3,8,8)-1], [{'image':1}], [None]], ids=str)
+@pytest.mark.parametrize('items', [['cat'], [np.zeros((16,16,9), np.uint8)], [np.zeros((8,8), int)], [torch.zeros(3,8,8)-1], [{'image':1}], [None]], ids=str)
 def test_odd_items_are_named(items):
     with pytest.raises(ValueError, match='picture 0 of Items cannot be read as a picture .*expected Pillow images'): open_source(Items(items))
 
