@@ -108,3 +108,53 @@ def test_what_is_said_about_escalation_is_in_the_file():
         i = next(i for i,p in enumerate(points) if p['G']>10)
         assert points[i-1]['G']<2 and points[i]['step']-points[i-1]['step']==10
     assert f'in one case out of {comb(12, loud)/comb(6, loud):.0f}' in text
+
+# --- the tricks on and off, and a thousand modes
+
+@pytest.fixture
+def other_script(script):
+    yield script
+    for m in ('tricks','variety'): sys.modules.pop(m, None)
+
+@pytest.mark.parametrize('name', ('tricks','variety'))
+def test_results_of_the_tricks_are_of_the_settings_that_the_script_has(other_script, name):
+    made = held(name)
+    assert made['settings']==json.loads(json.dumps(other_script(name).settings())) and made['versions']['torch']
+    asked = [json.dumps(r['asked']) for r in made['rows']]
+    assert len(set(asked))==len(asked)>=10
+
+def part(name): return [r for r in held('tricks')['rows'] if r['asked']['part']==name]
+
+def test_all_ways_to_grow_begin_from_the_same_run():
+    for s in (0,1,2):
+        first = {r['asked']['arm']: r['points'][0] for r in part('fade') if r['asked']['seed']==s}
+        assert first['short']==first['long'] and first['at once']['SWD mean']>first['long']['SWD mean']
+
+def test_a_duel_trains_both_players(other_script):
+    t = other_script('tricks')
+    torch.manual_seed(0)
+    G,D = t.digit_generator(),t.digit_critic('stddev')
+    before = [net[0].weight.detach().clone() for net in (G, D)]
+    t.duel(G, D, t.NonSaturating(r1=0.), torch.rand(64, 1, 8, 8), 8, (.01,.01), 2)
+    assert not any(torch.equal(a, net[0].weight) for a,net in zip(before, (G, D)))
+
+def test_twins_and_copies_are_seen(other_script):
+    v = other_script('variety')
+    reals,other,*_ = v.known()
+    same = other.copy()
+    same[:256] = same[0] # a tenth of the pictures is one picture
+    assert v.judge(other)['twins']<1e-3 and .009<v.judge(same)['twins']<.012
+    assert v.neighbours(reals[:512], reals[:512])['pixels']==0 and v.neighbours(other, reals)==dict(pixels=1, features=1)
+
+def test_what_pages_say_about_equalized_layers_and_pixelnorm_in_a_game():
+    rows = held('escalation')['rows']
+    def of(rate, arm): return [r for r in rows if (r['asked']['loss'],r['asked']['rate'],r['asked']['arm'])==('wgan-gp',rate,arm)]
+    def uneven(r): return max(v := [o for o in r['moves']['20'].values() if o])/min(v)
+    off = [uneven(r) for r in of('healthy', 'not equalized')]
+    assert f'moves {min(off):.0f} to {max(off):.0f} times as far' in prose('20_equalized')
+    least = min((r for rate in ('healthy','high') for a in ('both','not equalized') for r in of(rate, a)), key=lambda r: r['points'][-1]['variety'])
+    assert least['asked']['arm']=='both' and 'the least varied run of all has it' in prose('20_equalized')
+    loud = sum(max(p['G'] for p in r['points'])>10 for r in rows if r['asked']['loss']=='lsgan' and r['asked']['rate']=='high'
+               and r['asked']['arm'] in ('no pixelnorm','neither'))
+    assert loud==3 and 'in three of six games without pixelnorm' in prose('21_pixelnorm')
+    assert f'one case out of {comb(12, loud)/comb(6, loud):.0f}' in prose('21_pixelnorm')
