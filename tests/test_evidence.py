@@ -158,3 +158,26 @@ def test_what_pages_say_about_equalized_layers_and_pixelnorm_in_a_game():
                and r['asked']['arm'] in ('no pixelnorm','neither'))
     assert loud==3 and 'in three of six games without pixelnorm' in prose('21_pixelnorm')
     assert f'one case out of {comb(12, loud)/comb(6, loud):.0f}' in prose('21_pixelnorm')
+
+def test_what_is_said_about_the_fade_is_in_the_file():
+    text,points = prose('23_fade_in'),{(r['asked']['arm'],r['asked']['seed']): r['points'] for r in part('fade')}
+    known = held('tricks')['settings']['fade']
+    assert f"faded in over {known['fades']['short']*1000:.0f} pictures, or over {known['fades']['long']*1000:.0f}" in text
+    before = {s: points['long',s][0]['SWD mean'] for s in (0,1,2)}
+    def worst(arm): return sorted(max(p['SWD mean'] for p in points[arm,s])/before[s] for s in before)
+    assert f"grows to {worst('at once')[0]:.1f} to {worst('at once')[-1]:.1f} times" in text
+    assert f"{worst('short')[0]:.1f} to {worst('short')[-1]:.1f} times, just where the fade ends" in text
+    assert f"never exceeds {worst('long')[-1]:.2f} times" in text
+    back = sorted(next(p['images'] for p in points['at once',s] if p['SWD mean']<=before[s])-known['grown'] for s in before)
+    assert f'needs {back[0]} to {back[-1]} pictures to come back' in text
+    peak = {max(points['short',s], key=lambda p: p['SWD mean'])['images']-known['grown'] for s in before}
+    assert peak=={known['fades']['short']*1000}
+
+def test_what_is_said_about_collapse_is_in_the_file():
+    text = prose('22_minibatch_stddev')
+    end = {layer: sorted(r['points'][-1]['variety'] for r in part('variety') if r['asked']['layer']==layer) for layer in (None,'stddev')}
+    assert len(end[None])==len(end['stddev'])==5 and comb(10, 5)==252 and 'one case out of 252' in text
+    assert end[None][-1]<.2<.8<end['stddev'][0] and 'five of five collapse; with it none of five' in text
+    assert f"at {end[None][0]:.2f} to {end[None][-1]:.2f} of the reals' without it, and at {end['stddev'][0]:.2f} to {end['stddev'][-1]:.2f} with it" in text
+    turned = sum(min(p['variety'] for p in r['points'])<.2 for r in part('variety') if r['asked']['layer']=='stddev')
+    assert turned==3 and 'three of the five *were* below 0.2' in text

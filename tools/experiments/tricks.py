@@ -135,7 +135,7 @@ def variety_run(asked, factor, images, reals):
         if i%25 and i!=n: return
         with torch.no_grad(): x = G(z)
         points.append(dict(step=i, **judge(x, real, classes)))
-        if i in strips: pictures.append(x[:16])
+        if i in strips: pictures.append(x[:16].expand(-1, 3, -1, -1))
     seconds = duel(G, D, NonSaturating(r1=0.), real, 8, (pace['critic'], pace['generator']), n, look)
     return dict(images=n*batch, cpu_seconds=seconds, points=points),pictures
 

@@ -79,8 +79,9 @@ def main(path, once, quick):
     def ask(width, layer, seed, loss='wgan-gp', pictures='all'):
         return dict(width=width, layer=layer, loss=loss, pictures=pictures, seed=seed)
     layers = 'stddev',None
-    wanted = [ask(w, l, s) for s in seeds for w in widths for l in layers]
+    wanted = [ask(w, l, s) for s in seeds for w in ('full','quarter') for l in layers]
     wanted += [ask('full', 'stddev', s, pictures='few') for s in seeds]
+    wanted += [ask('half', l, s) for s in seeds for l in layers]
     wanted += [ask('full', l, s, k) for s in seeds for k in losses for l in layers if k!='wgan-gp']
     return 0 if make_rows(path, settings(), wanted, make, once) else 3
 
