@@ -1,6 +1,6 @@
 "The papers' experiments in miniature: their scripts, their results files, and the numbers that the pages take from them"
 import importlib, json, re, sys
-from math import comb
+from math import comb, log
 from pathlib import Path
 import pytest, torch
 from progrow.data import image_pyramid
@@ -181,3 +181,18 @@ def test_what_is_said_about_collapse_is_in_the_file():
     assert f"at {end[None][0]:.2f} to {end[None][-1]:.2f} of the reals' without it, and at {end['stddev'][0]:.2f} to {end['stddev'][-1]:.2f} with it" in text
     turned = sum(min(p['variety'] for p in r['points'])<.2 for r in part('variety') if r['asked']['layer']=='stddev')
     assert turned==3 and 'three of the five *were* below 0.2' in text
+
+def test_what_is_said_about_a_thousand_modes_is_in_the_file():
+    text,rows = prose('93_variety'),held('variety')['rows']
+    def of(width, layer, k): return [r[k] for r in rows if (a := r['asked'])['width']==width and a['layer']==layer
+                                     and a['loss']=='wgan-gp' and a['pictures']=='all']
+    full = {layer: sorted(of('full', layer, 'covered')) for layer in ('stddev',None)}
+    assert [len(o) for o in full.values()]==[3, 3] and full['stddev'][0]>full[None][-1]
+    said = [f'{o[0]} to {o[-1]}' for o in full.values()]
+    assert f'cover {said[0]} modes with the layer and {said[1]} without it' in text
+    narrow = [of('quarter', layer, 'covered')[:2] for layer in ('stddev',None)]
+    assert 'cover {} and {} modes with the layer, and {} and {} without it'.format(*narrow[0], *narrow[1]) in text
+    draws = [[round((2*log(2)/p)**.5) for p in of('full', layer, 'twins')[:2]] for layer in ('stddev',None)]
+    assert 'after {} and {} pictures with the layer at full width, and after {} and {} without it'.format(*draws[0], *draws[1]) in text
+    assert min(of('quarter', None, 'twins')[:2])>.99 and rows[0]['floor'][0]==pytest.approx(923, abs=.5) and 'the 923 of real pictures' in text
+    assert min(r['pixels'] for r in rows if r['asked']['pictures']=='all')>1.25 and '1.3 times as far' in text
