@@ -1,7 +1,7 @@
 "The papers' experiments in miniature: their scripts, their results files, and the numbers that the pages take from them"
 import gzip, hashlib, importlib, json, re, sys
 from itertools import permutations
-from math import comb
+from math import comb, log
 from pathlib import Path
 import pandas as pd, pytest, torch
 from progrow.data import image_pyramid
@@ -192,3 +192,91 @@ def test_what_is_said_about_growing_at_a_high_rate_is_in_the_files():
     assert f"At the high rate {fallen('diverge')} grown runs have fallen and {fallen('escalation', arm='both', rate='high')} fixed ones" in text
     assert f"{fallen('escalation', arm='both', rate='healthy')} fixed ones" in text
     assert f"{fallen('diverge', loss='lsgan')} against {fallen('escalation', arm='both', rate='high', loss='lsgan')}" in text
+
+# --- the tricks on and off, and a thousand modes
+
+@pytest.fixture
+def other_script(script):
+    yield script
+    for m in ('tricks','variety'): sys.modules.pop(m, None)
+
+@pytest.mark.parametrize('name', ('tricks','variety'))
+def test_results_of_the_tricks_are_of_the_settings_that_the_script_has(other_script, name):
+    made = held(name)
+    assert made['settings']==json.loads(json.dumps(other_script(name).settings())) and made['versions']['torch']
+    asked = [json.dumps(r['asked']) for r in made['rows']]
+    assert len(set(asked))==len(asked)>=10
+
+def part(name): return [r for r in held('tricks')['rows'] if r['asked']['part']==name]
+
+def test_all_ways_to_grow_begin_from_the_same_run():
+    for s in (0,1,2):
+        first = {r['asked']['arm']: r['points'][0] for r in part('fade') if r['asked']['seed']==s}
+        assert first['short']==first['long'] and first['at once']['SWD mean']>first['long']['SWD mean']
+
+def test_a_duel_trains_both_players(other_script):
+    t = other_script('tricks')
+    torch.manual_seed(0)
+    G,D = t.digit_generator(),t.digit_critic('stddev')
+    before = [net[0].weight.detach().clone() for net in (G, D)]
+    t.duel(G, D, t.NonSaturating(r1=0.), torch.rand(64, 1, 8, 8), 8, (.01,.01), 2)
+    assert not any(torch.equal(a, net[0].weight) for a,net in zip(before, (G, D)))
+
+def test_twins_and_copies_are_seen(other_script):
+    v = other_script('variety')
+    reals,other,*_ = v.known()
+    same = other.copy()
+    same[:256] = same[0] # a tenth of the pictures is one picture
+    assert v.judge(other)['twins']<1e-3 and .009<v.judge(same)['twins']<.012
+    assert v.neighbours(reals[:512], reals[:512])['pixels']==0 and v.neighbours(other, reals)==dict(pixels=1, features=1)
+
+def test_what_pages_say_about_equalized_layers_and_pixelnorm_in_a_game():
+    rows = held('escalation')['rows']
+    def of(rate, arm): return [r for r in rows if (r['asked']['loss'],r['asked']['rate'],r['asked']['arm'])==('wgan-gp',rate,arm)]
+    def uneven(r): return max(v := [o for o in r['moves']['20'].values() if o])/min(v)
+    off = [uneven(r) for r in of('healthy', 'not equalized')]
+    assert f'moves {min(off):.0f} to {max(off):.0f} times as far' in prose('20_equalized')
+    least = min((r for rate in ('healthy','high') for a in ('both','not equalized') for r in of(rate, a)), key=lambda r: r['points'][-1]['variety'])
+    assert least['asked']['arm']=='both' and 'the least varied run of all has it' in prose('20_equalized')
+    loud = sum(max(p['G'] for p in r['points'])>10 for r in rows if r['asked']['loss']=='lsgan' and r['asked']['rate']=='high'
+               and r['asked']['arm'] in ('no pixelnorm','neither'))
+    assert loud==3 and 'in three of six games without pixelnorm' in prose('21_pixelnorm')
+    assert f'one case out of {comb(12, loud)/comb(6, loud):.0f}' in prose('21_pixelnorm')
+
+def test_what_is_said_about_the_fade_is_in_the_file():
+    text,points = prose('23_fade_in'),{(r['asked']['arm'],r['asked']['seed']): r['points'] for r in part('fade')}
+    known = held('tricks')['settings']['fade']
+    assert f"faded in over {known['fades']['short']*1000:.0f} pictures, or over {known['fades']['long']*1000:.0f}" in text
+    before = {s: points['long',s][0]['SWD mean'] for s in (0,1,2)}
+    def worst(arm): return sorted(max(p['SWD mean'] for p in points[arm,s])/before[s] for s in before)
+    assert f"grows to {worst('at once')[0]:.1f} to {worst('at once')[-1]:.1f} times" in text
+    assert f"{worst('short')[0]:.1f} to {worst('short')[-1]:.1f} times, just where the fade ends" in text
+    assert f"never exceeds {worst('long')[-1]:.2f} times" in text
+    back = sorted(next(p['images'] for p in points['at once',s] if p['SWD mean']<=before[s])-known['grown'] for s in before)
+    assert f'needs {back[0]} to {back[-1]} pictures to come back' in text
+    peak = {max(points['short',s], key=lambda p: p['SWD mean'])['images']-known['grown'] for s in before}
+    assert peak=={known['fades']['short']*1000}
+
+def test_what_is_said_about_collapse_is_in_the_file():
+    text = prose('22_minibatch_stddev')
+    end = {layer: sorted(r['points'][-1]['variety'] for r in part('variety') if r['asked']['layer']==layer) for layer in (None,'stddev')}
+    assert len(end[None])==len(end['stddev'])==5 and comb(10, 5)==252 and 'one case out of 252' in text
+    assert end[None][-1]<.2<.8<end['stddev'][0] and 'five of five collapse; with it none of five' in text
+    assert f"at {end[None][0]:.2f} to {end[None][-1]:.2f} of the reals' without it, and at {end['stddev'][0]:.2f} to {end['stddev'][-1]:.2f} with it" in text
+    turned = sum(min(p['variety'] for p in r['points'])<.2 for r in part('variety') if r['asked']['layer']=='stddev')
+    assert turned==3 and 'three of the five *were* below 0.2' in text
+
+def test_what_is_said_about_a_thousand_modes_is_in_the_file():
+    text,rows = prose('93_variety'),held('variety')['rows']
+    def of(width, layer, k): return [r[k] for r in rows if (a := r['asked'])['width']==width and a['layer']==layer
+                                     and a['loss']=='wgan-gp' and a['pictures']=='all']
+    full = {layer: sorted(of('full', layer, 'covered')) for layer in ('stddev',None)}
+    assert [len(o) for o in full.values()]==[3, 3] and full['stddev'][0]>full[None][-1]
+    said = [f'{o[0]} to {o[-1]}' for o in full.values()]
+    assert f'cover {said[0]} modes with the layer and {said[1]} without it' in text
+    narrow = [of('quarter', layer, 'covered')[:2] for layer in ('stddev',None)]
+    assert 'cover {} and {} modes with the layer, and {} and {} without it'.format(*narrow[0], *narrow[1]) in text
+    draws = [[round((2*log(2)/p)**.5) for p in of('full', layer, 'twins')[:2]] for layer in ('stddev',None)]
+    assert 'after {} and {} pictures with the layer at full width, and after {} and {} without it'.format(*draws[0], *draws[1]) in text
+    assert min(of('quarter', None, 'twins')[:2])>.99 and rows[0]['floor'][0]==pytest.approx(923, abs=.5) and 'the 923 of real pictures' in text
+    assert min(r['pixels'] for r in rows if r['asked']['pictures']=='all')>1.25 and '1.3 times as far' in text

@@ -6,7 +6,7 @@ import ast, builtins, re, symtable
 
 hiding = re.compile(r'^#\|\s*(hide|export|exporti|default_exp.*|include:\s*false|echo:\s*false)\s*$', re.M)
 exported = re.compile(r'^#\|\s*(export|exporti)\s*$', re.M)
-results_file = re.compile(r'''['"/](assets/[\w/.-]+\.json)['"]''')
+results_file = re.compile(r'''['"/](assets/[\w/.-]+\.(?:json|png))['"]''')
 
 def source(cell): return ''.join(cell['source'])
 def hidden(code): return bool(hiding.search(code))
