@@ -1,7 +1,8 @@
 """Look at every page of the built site in system Chromium: at 1280 and 390 px, in light and in dark. Exits 1 where something runs out of
 the window, text is cut off, cells of a table run together, or a slider is too short to use, headings stack.
 
-usage: python tools/shots.py [--out FOLDER] [PAGE ...]     with --out, a picture of each whole page as well"""
+usage: python tools/shots.py [--out FOLDER] [PAGE ...]     with --out, a picture of each whole page as well
+A page that promises to be one sheet (`::: {.pg-one-page}`) is printed too: it must fit one page of A4."""
 import argparse, asyncio, base64, json, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -87,10 +88,20 @@ class Browser:
         await self.js("""new Promise(done => { const ready = () => document.fonts.ready.then(() => setTimeout(done, 150));
             location.href!=='about:blank' && document.readyState==='complete' ? ready() : addEventListener('load', ready) })""")
 
+    async def sheets(self):
+        "How many sheets of A4 the page takes when it is printed; 0 for a page that promises nothing"
+        if not await self.js("!!document.querySelector('.pg-one-page')"): return 0
+        said = await self.do('Page.printToPDF', paperWidth=8.27, paperHeight=11.69, marginTop=.4, marginBottom=.4, marginLeft=.4, marginRight=.4)
+        return sheets_of(base64.b64decode(said['data']))
+
     async def picture(self, path):
         size = (await self.do('Page.getLayoutMetrics'))['cssContentSize']
         shot = await self.do('Page.captureScreenshot', format='webp', quality=80, captureBeyondViewport=True, clip=dict(x=0, y=0, width=size['width'], height=size['height'], scale=1))
         path.write_bytes(base64.b64decode(shot['data']))
+
+def sheets_of(pdf):
+    "The pages of a PDF"
+    return len(re.findall(rb'/Type\s*/Page\b', pdf))
 
 async def looks(pages, out=None):
     "What is wrong, printed as it is found"
@@ -106,6 +117,7 @@ async def looks(pages, out=None):
                     await browser.show(page, width, theme)
                     if out: await browser.picture(out/f'{page.stem}_{name}.webp')
                     for o in json.loads(await browser.js(look)): found.setdefault(o, []).append(name)
+                if (n := await browser.sheets())>1: found[f'takes {n} sheets when it is printed, not one'] = ['A4']
                 bad += found
                 for o,where in found.items(): print(f'shots: {page.name} ({", ".join(where)}): {o}', flush=True)
         finally:
