@@ -1,7 +1,8 @@
 """Look at every page of the built site in system Chromium: at 1280 and 390 px, in light and in dark. Exits 1 where something runs out of
 the window, text is cut off, cells of a table run together, or a slider is too short to use, headings stack.
 
-usage: python tools/shots.py [--out FOLDER] [PAGE ...]     with --out, a picture of each whole page as well
+usage: python tools/shots.py [--out FOLDER] [--phone] [PAGE ...]     with --out, a picture of each whole page as well
+With --phone, at 390 px only, where most of this shows first: a check of a minute.
 A page that promises to be one sheet (`::: {.pg-one-page}`) is printed too: it must fit one page of A4."""
 import argparse, asyncio, base64, json, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
@@ -103,7 +104,7 @@ def sheets_of(pdf):
     "The pages of a PDF"
     return len(re.findall(rb'/Type\s*/Page\b', pdf))
 
-async def looks(pages, out=None):
+async def looks(pages, out=None, widths=(1280, 390)):
     "What is wrong, printed as it is found"
     bad = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as tmp:
@@ -113,7 +114,7 @@ async def looks(pages, out=None):
             for page in pages:
                 found = {}
                 for name,(width,theme) in views.items():
-                    if theme=='dark' and not out: continue # the two themes differ in colour only
+                    if width not in widths or theme=='dark' and not out: continue # the two themes differ in colour only
                     await browser.show(page, width, theme)
                     if out: await browser.picture(out/f'{page.stem}_{name}.webp')
                     for o in json.loads(await browser.js(look)): found.setdefault(o, []).append(name)
@@ -130,11 +131,12 @@ def main():
     p.add_argument('pages', nargs='*', help='names of pages, such as style; all by default')
     p.add_argument('--site', type=Path, default=root/'_docs')
     p.add_argument('--out', type=Path)
+    p.add_argument('--phone', action='store_true')
     a = p.parse_args()
     pages = sorted(o for o in a.site.glob('*.html') if not a.pages or o.stem in a.pages)
     if not pages: sys.exit(f'no pages in {a.site}: build them with tools/build_docs.py')
     if a.out: a.out.mkdir(parents=True, exist_ok=True)
-    bad = asyncio.run(looks(pages, a.out))
+    bad = asyncio.run(looks(pages, a.out, (390,) if a.phone else (1280, 390)))
     print(f'{len(pages)} pages, {len(bad)} problems')
     return bool(bad)
 
