@@ -89,11 +89,16 @@ class Browser:
         await self.js("""new Promise(done => { const ready = () => document.fonts.ready.then(() => setTimeout(done, 150));
             location.href!=='about:blank' && document.readyState==='complete' ? ready() : addEventListener('load', ready) })""")
 
-    async def sheets(self):
-        "How many sheets of A4 the page takes when it is printed; 0 for a page that promises nothing"
-        if not await self.js("!!document.querySelector('.pg-one-page')"): return 0
-        said = await self.do('Page.printToPDF', paperWidth=8.27, paperHeight=11.69, marginTop=.4, marginBottom=.4, marginLeft=.4, marginRight=.4)
-        return sheets_of(base64.b64decode(said['data']))
+    async def on_paper(self):
+        "What is wrong with a page that promises to be one sheet of A4, when it is printed"
+        if not await self.js("!!document.querySelector('.pg-one-page')"): return []
+        said = await self.do('Page.printToPDF', paperWidth=8.27, paperHeight=11.69, **dict.fromkeys(('marginTop','marginBottom','marginLeft','marginRight'), .4))
+        n = sheets_of(base64.b64decode(said['data']))
+        await self.do('Emulation.setDeviceMetricsOverride', width=717, height=1046, deviceScaleFactor=1, mobile=False) # A4 within these margins
+        await self.do('Emulation.setEmulatedMedia', media='print')
+        found = json.loads(await self.js(look)) + ([f'takes {n} sheets when it is printed, not one'] if n>1 else [])
+        await self.do('Emulation.setEmulatedMedia', media='')
+        return found
 
     async def picture(self, path):
         size = (await self.do('Page.getLayoutMetrics'))['cssContentSize']
@@ -118,7 +123,7 @@ async def looks(pages, out=None, widths=(1280, 390)):
                     await browser.show(page, width, theme)
                     if out: await browser.picture(out/f'{page.stem}_{name}.webp')
                     for o in json.loads(await browser.js(look)): found.setdefault(o, []).append(name)
-                if (n := await browser.sheets())>1: found[f'takes {n} sheets when it is printed, not one'] = ['A4']
+                for o in await browser.on_paper(): found.setdefault(o, []).append('A4')
                 bad += found
                 for o,where in found.items(): print(f'shots: {page.name} ({", ".join(where)}): {o}', flush=True)
         finally:
