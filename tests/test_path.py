@@ -27,7 +27,7 @@ def test_the_sidebar_holds_every_page_once():
 
 def test_there_is_a_track_to_learn_and_one_to_look_up():
     assert list(tracks)==['Learn','Look up'] and order[0]=='index.ipynb'
-    assert tracks['Learn'][:3]==['00_quickstart.ipynb', game, '31_losses.ipynb']
+    assert tracks['Learn'][:4]==['00_quickstart.ipynb', game, '02_why_grow.ipynb', '31_losses.ipynb']
 
 @pytest.mark.parametrize('page', [p for p in pages if p[0].isdigit()])
 def test_next_is_the_page_that_the_sidebar_has_next(page):
@@ -56,3 +56,42 @@ def test_the_game_is_forty_lines_at_most():
     cells = json.loads((nbs/game).read_text(encoding='utf-8'))['cells']
     play = next(s for s in (''.join(c['source']) for c in cells) if s.startswith('def play('))
     assert 20<len(play.splitlines())<=40
+
+# --- for teachers, and for those who learn alone
+
+evidence = {'62_summary.ipynb','91_ablations.ipynb','92_growing.ipynb','96_escalation.ipynb'} # runs and a sheet, no lessons
+lessons = [p for p in tracks['Learn'] if p not in evidence]
+
+def cells_of(page): return json.loads((nbs/page).read_text(encoding='utf-8'))['cells']
+
+@pytest.mark.parametrize('page', lessons)
+def test_a_lesson_has_exercises_whose_folded_answers_were_run(page):
+    text = '\n'.join(markdown(page))
+    assert len(re.findall(r'(?m)^[1-9]\. ', text.split('\n## Try it\n')[1]))>=2
+    cells = cells_of(page)
+    at = next(i for i,c in enumerate(cells) if '## The answers, run' in ''.join(c['source']))
+    opened,run,closed = (''.join(c['source']) for c in cells[at:at+3])
+    assert opened.startswith('::: {.callout-tip collapse="true"}') and closed.startswith(':::')
+    assert cells[at+1]['outputs'] and re.search(r'\b(test_\w+\(|assert )', run)
+
+@pytest.mark.parametrize('page', lessons)
+def test_a_lesson_says_how_to_teach_it_in_five_lines(page):
+    box = '\n'.join(markdown(page)).split('## In front of a class\n')
+    assert len(box)==2 and len(re.findall(r'(?m)^- \*\*', box[1].split(':::')[0]))==5
+
+@pytest.mark.parametrize('page', lessons)
+def test_a_lesson_leaves_its_messages_to_the_page_that_lists_them(page):
+    shown = [s for c in cells_of(page) if c['cell_type']=='code' and not re.match(r'#\|\s*hide', s := ''.join(c['source']))]
+    assert max(s.count('expect_fail(') for s in shown)<=3
+    if any('expect_fail(' in ''.join(c['source']) for c in cells_of(page)): assert '83_complaints.ipynb#' in '\n'.join(markdown(page))
+
+def test_messages_are_listed_once_by_what_was_done():
+    tables = [''.join(o['data'].get('text/html', '')) for c in cells_of('83_complaints.ipynb') for o in c.get('outputs', ()) if 'data' in o]
+    done = [what for t in tables for what in re.findall(r'<tr><td>(.*?)</td>', t)]
+    assert len(done)>=50 and len(set(done))==len(done)
+
+def test_the_summary_is_one_sheet_with_an_equation_for_each_part():
+    sheet = markdown('62_summary.ipynb')[1]
+    assert sheet.startswith('::: {.pg-one-page}') and sheet.count('$$')>=12
+    assert markdown('62_summary.ipynb')[2]==':::'
+    assert all(p in sheet for p in lessons if p not in ('00_quickstart.ipynb','70_explore.ipynb'))

@@ -196,3 +196,6 @@ def test_the_page_on_growing_says_what_the_file_says():
     sooner = mean('growing', lambda o: seconds[1]/reached(o['curve']))
     for said in (f'1/{images[0]/images[1]:.2f} of', f'{sooner:.2f} times as fast', f'took {seconds[0]:.0f} CPU seconds', f'a fixed one {seconds[1]:.0f},',
                  f"{sum(o['cpu_seconds'] for o in rows)/60:.0f} minutes of one core"): assert said in text, said
+
+def test_sheets_of_a_pdf_are_counted(tool):
+    assert tool('shots').sheets_of(b'<</Type /Pages/Count 2>> <</Type /Page\n>> <</Type/Page/Parent>>')==2

@@ -20,4 +20,5 @@ step nbdev_test --timing
 step python tools/make_readme.py --check
 step python tools/build_docs.py
 unchanged
+if command -v chromium >/dev/null || command -v google-chrome >/dev/null; then step python tools/shots.py --phone; fi
 step pytest -q tests

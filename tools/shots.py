@@ -1,7 +1,9 @@
 """Look at every page of the built site in system Chromium: at 1280 and 390 px, in light and in dark. Exits 1 where something runs out of
 the window, text is cut off, cells of a table run together, or a slider is too short to use, headings stack.
 
-usage: python tools/shots.py [--out FOLDER] [PAGE ...]     with --out, a picture of each whole page as well"""
+usage: python tools/shots.py [--out FOLDER] [--phone] [PAGE ...]     with --out, a picture of each whole page as well
+With --phone, at 390 px only, where most of this shows first: a check of a minute.
+A page that promises to be one sheet (`::: {.pg-one-page}`) is printed too: it must fit one page of A4."""
 import argparse, asyncio, base64, json, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -87,12 +89,27 @@ class Browser:
         await self.js("""new Promise(done => { const ready = () => document.fonts.ready.then(() => setTimeout(done, 150));
             location.href!=='about:blank' && document.readyState==='complete' ? ready() : addEventListener('load', ready) })""")
 
+    async def on_paper(self):
+        "What is wrong with a page that promises to be one sheet of A4, when it is printed"
+        if not await self.js("!!document.querySelector('.pg-one-page')"): return []
+        said = await self.do('Page.printToPDF', paperWidth=8.27, paperHeight=11.69, **dict.fromkeys(('marginTop','marginBottom','marginLeft','marginRight'), .4))
+        n = sheets_of(base64.b64decode(said['data']))
+        await self.do('Emulation.setDeviceMetricsOverride', width=717, height=1046, deviceScaleFactor=1, mobile=False) # A4 within these margins
+        await self.do('Emulation.setEmulatedMedia', media='print')
+        found = json.loads(await self.js(look)) + ([f'takes {n} sheets when it is printed, not one'] if n>1 else [])
+        await self.do('Emulation.setEmulatedMedia', media='')
+        return found
+
     async def picture(self, path):
         size = (await self.do('Page.getLayoutMetrics'))['cssContentSize']
         shot = await self.do('Page.captureScreenshot', format='webp', quality=80, captureBeyondViewport=True, clip=dict(x=0, y=0, width=size['width'], height=size['height'], scale=1))
         path.write_bytes(base64.b64decode(shot['data']))
 
-async def looks(pages, out=None):
+def sheets_of(pdf):
+    "The pages of a PDF"
+    return len(re.findall(rb'/Type\s*/Page\b', pdf))
+
+async def looks(pages, out=None, widths=(1280, 390)):
     "What is wrong, printed as it is found"
     bad = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as tmp:
@@ -102,10 +119,11 @@ async def looks(pages, out=None):
             for page in pages:
                 found = {}
                 for name,(width,theme) in views.items():
-                    if theme=='dark' and not out: continue # the two themes differ in colour only
+                    if width not in widths or theme=='dark' and not out: continue # the two themes differ in colour only
                     await browser.show(page, width, theme)
                     if out: await browser.picture(out/f'{page.stem}_{name}.webp')
                     for o in json.loads(await browser.js(look)): found.setdefault(o, []).append(name)
+                for o in await browser.on_paper(): found.setdefault(o, []).append('A4')
                 bad += found
                 for o,where in found.items(): print(f'shots: {page.name} ({", ".join(where)}): {o}', flush=True)
         finally:
@@ -118,11 +136,12 @@ def main():
     p.add_argument('pages', nargs='*', help='names of pages, such as style; all by default')
     p.add_argument('--site', type=Path, default=root/'_docs')
     p.add_argument('--out', type=Path)
+    p.add_argument('--phone', action='store_true')
     a = p.parse_args()
     pages = sorted(o for o in a.site.glob('*.html') if not a.pages or o.stem in a.pages)
     if not pages: sys.exit(f'no pages in {a.site}: build them with tools/build_docs.py')
     if a.out: a.out.mkdir(parents=True, exist_ok=True)
-    bad = asyncio.run(looks(pages, a.out))
+    bad = asyncio.run(looks(pages, a.out, (390,) if a.phone else (1280, 390)))
     print(f'{len(pages)} pages, {len(bad)} problems')
     return bool(bad)
 
