@@ -150,7 +150,7 @@ def test_the_sheets_that_were_ranked_are_those_that_are_there():
         assert hashlib.sha256(sheet.read_bytes()).hexdigest()==o['sha256']
 
 def test_what_is_said_about_the_judges_is_in_the_files():
-    text,sheets = prose('98_judges'),sheets_in_order()
+    text,sheets = prose('95_judges'),sheets_in_order()
     def over(k, n=24): return f'{agreement(sheets[:n], k):.2f}'
     def right(k):
         good,bad = (torch.tensor([o[k] for o in part]) for part in (sheets[:15], sheets[15:]))

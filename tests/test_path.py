@@ -83,10 +83,10 @@ def test_a_lesson_says_how_to_teach_it_in_five_lines(page):
 def test_a_lesson_leaves_its_messages_to_the_page_that_lists_them(page):
     shown = [s for c in cells_of(page) if c['cell_type']=='code' and not re.match(r'#\|\s*hide', s := ''.join(c['source']))]
     assert max(s.count('expect_fail(') for s in shown)<=3
-    if any('expect_fail(' in ''.join(c['source']) for c in cells_of(page)): assert '83_complaints.ipynb#' in '\n'.join(markdown(page))
+    if any('expect_fail(' in ''.join(c['source']) for c in cells_of(page)): assert '84_complaints.ipynb#' in '\n'.join(markdown(page))
 
 def test_messages_are_listed_once_by_what_was_done():
-    tables = [''.join(o['data'].get('text/html', '')) for c in cells_of('83_complaints.ipynb') for o in c.get('outputs', ()) if 'data' in o]
+    tables = [''.join(o['data'].get('text/html', '')) for c in cells_of('84_complaints.ipynb') for o in c.get('outputs', ()) if 'data' in o]
     done = [what for t in tables for what in re.findall(r'<tr><td>(.*?)</td>', t)]
     assert len(done)>=50 and len(set(done))==len(done)
 
