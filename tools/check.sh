@@ -21,4 +21,4 @@ step python tools/make_readme.py --check
 step python tools/build_docs.py
 unchanged
 if command -v chromium >/dev/null || command -v google-chrome >/dev/null; then step python tools/shots.py --phone; fi
-step pytest -q tests
+step pytest -q -n 2 --dist loadfile tests # two at a time: a test file stays in one process
