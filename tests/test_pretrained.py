@@ -177,7 +177,7 @@ def test_a_billion_laughs_are_not_told(file):
     (lambda w: w.update({'layer1.bias':torch.ones(7)}), "channels|does not fit"), (lambda w: w.update({'layer1.weight':torch.ones(16, 16, 3, 1)}), "'layer1.weight' of the generator is \\(16, 16, 3, 1\\)"),
     (lambda w: w['layer1.weight'].view(-1)[3].fill_(torch.nan), 'no finite numbers'), (lambda w: w.pop('output1.weight'), "lacks 'output1.weight'"), (lambda w: w.pop('layer1.bias'), "has no 'layer1.bias'"),
     (lambda w: w.update(more=torch.ones(2)), "does not: 'more'"), (lambda w: w.update({'layer1.bias':torch.ones(16, dtype=torch.int64)}), 'expected floats'), (lambda w: w.update({'layer1.bias':3}), 'no tensor'),
-    (lambda w: [w.pop(k) for k in list(w)]+[w.update({'conv1.weight':torch.ones(2)})], 'not a generator of progrow')], ids=str)
+    (lambda w: [w.pop(k) for k in list(w)]+[w.update({'conv1.weight':torch.ones(2)})], 'not a generator of progrow')], ids=lambda o: o if isinstance(o, str) else 'change')
 def test_weights_that_do_not_fit_are_named(tmp_path, change, match):
     w = {k:torch.tensor(v) for k,v in to_official(networks('progan')[0], 'torch').items()}
     change(w)

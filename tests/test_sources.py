@@ -175,7 +175,7 @@ def test_any_map_style_data_set(folder):
 def test_odd_items_are_named(items):
     with pytest.raises(ValueError, match='picture 0 of Items cannot be read as a picture .*expected Pillow images'): open_source(Items(items))
 
-@pytest.mark.parametrize('source', [7, None, {'a':1}, iter([])], ids=str)
+@pytest.mark.parametrize('source', [7, None, {'a':1}, iter([])], ids=lambda o: type(o).__name__)
 def test_what_is_no_source_at_all(source):
     with pytest.raises(TypeError, match='expected a folder'): open_source(source)
 
