@@ -25,6 +25,7 @@ def _reading(*,
     resolution:int=None, # Side of the largest pictures; left out: what fits into the smallest picture
     labels:str=None, # "folders": a class per sub-folder; left out: those of a dataset.json, if any
     image_channels:int=None, # 1 (grey) or 3 (colour) converts; left out: as they are
+    fit:str='crop', # Pictures that are not square: crop the middle, pad with black, or stretch
     on_error:str='raise', # "skip" goes on without files that cannot be read
     background:str='white', # What shows through transparent parts
     cache:str=None, # Folder of the cache; left out: $PROGROW_CACHE or ~/.cache/progrow

@@ -66,7 +66,7 @@ def test_names_stay_importable_where_they_were(module):
 @pytest.mark.parametrize('page', pages, ids=lambda p: p.stem)
 def test_saved_outputs(page):
     outs = outputs(page)
-    assert any(k.startswith('image/') or k=='text/html' for o in outs for k in o.get('data', {})), 'saved without its figures: run it before saving'
+    assert any(k.startswith('image/') or k in ('text/html','text/markdown') for o in outs for k in o.get('data', {})), 'saved without its figures: run it before saving'
     for o in outs:
         assert o['output_type']!='error' and o.get('name')!='stderr', ''.join(o.get('text', o.get('traceback', [])))
         texts = [o.get('text', '')] + [v for k,v in o.get('data', {}).items() if k.startswith('text/')]
