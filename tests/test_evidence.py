@@ -76,7 +76,7 @@ def test_signals_are_those_that_enter_an_activation(script):
     loud = probe.look()
     assert loud['G']==quiet['G'] and loud['D']>50*quiet['D'] and loud['variety']==quiet['variety']
 
-@pytest.mark.parametrize('page,name', (('91_ablations','ablations'), ('94_losses','losses'), ('96_escalation','escalation')))
+@pytest.mark.parametrize('page,name', (('91_ablations','ablations'), ('94_losses_compared','losses'), ('96_escalation','escalation')))
 def test_a_page_was_run_with_the_results_that_are_there(page, name):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     said = ''.join(''.join(o.get('text', '')) for c in cells for o in c.get('outputs', ()))
@@ -163,7 +163,7 @@ def test_what_is_said_about_the_judges_is_in_the_files():
     assert f"MS-SSIM is right in {right('MS-SSIM')}," in text
 
 def test_what_is_said_about_the_penalty_is_in_the_file():
-    text,made = prose('94_losses'),held('losses')
+    text,made = prose('94_losses_compared'),held('losses')
     runs = [r for r in made['rows'] if r['asked']['part']=='penalty']
     assert len(runs)==9
     def slopes(size, *at): return [[p['slope'] for p in r['points'] if p['resolution']==k and p['alpha']==1][-1] for r in runs for k in at if r['asked']['size']==size]
@@ -267,7 +267,7 @@ def test_what_is_said_about_collapse_is_in_the_file():
     assert turned==3 and 'three of the five *were* below 0.2' in text
 
 def test_what_is_said_about_a_thousand_modes_is_in_the_file():
-    text,rows = prose('93_variety'),held('variety')['rows']
+    text,rows = prose('93_thousand_modes'),held('variety')['rows']
     def of(width, layer, k): return [r[k] for r in rows if (a := r['asked'])['width']==width and a['layer']==layer
                                      and a['loss']=='wgan-gp' and a['pictures']=='all']
     full = {layer: sorted(of('full', layer, 'covered')) for layer in ('stddev',None)}
