@@ -106,7 +106,8 @@ _script = ("const f=this.closest('figure'),s=JSON.parse(this.dataset.stops)[this
 def _repr_html_(self:Drawing):
     at,control = self.stops[self.start] if self.stops else (0,''),''
     if self.stops:
-        control = (f'<label style="display:flex;flex-wrap:wrap;gap:.2em .6em;align-items:center"><span>{html.escape(self.name)}</span>'
+        control = ('<label style="display:flex;flex-wrap:wrap;gap:.2em .6em;align-items:center">'
+            f'<span>{html.escape(self.name)}</span>'
             f'<input type="range" min="0" max="{len(self.stops)-1}" value="{self.start%len(self.stops)}" autocomplete="off" '
             f'style="flex:1;min-width:9em" aria-label="{html.escape(self.name)}" aria-valuetext="{html.escape(at[1])}" '
             f'data-stops="{html.escape(json.dumps(self.stops))}" oninput="{html.escape(_script)}">'
