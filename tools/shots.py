@@ -102,7 +102,9 @@ class Browser:
 
     async def picture(self, path):
         size = (await self.do('Page.getLayoutMetrics'))['cssContentSize']
-        shot = await self.do('Page.captureScreenshot', format='webp', quality=80, captureBeyondViewport=True, clip=dict(x=0, y=0, width=size['width'], height=size['height'], scale=1))
+        scale = min(1, 16383/size['height']) # a WebP is no higher
+        clip = dict(x=0, y=0, width=size['width'], height=size['height'], scale=scale)
+        shot = await self.do('Page.captureScreenshot', format='webp', quality=80, captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot['data']))
 
 def sheets_of(pdf):
