@@ -67,7 +67,7 @@ def test_a_name_that_is_not_there_is_noticed():
 
 # --- terms
 
-ordinary = set('AVX BY CC CDN CIFAR-10 CPU CPUs CSV EXIF FFHQ FLOP FLOPs GB GFLOP GIF GPU GPUs HTML HTTP ID JPEG JSON LSUN LZW MB MIT MNIST NVIDIA ONNX PDF PNG RGB RGBA SIGTERM SVG TF32 URL V100 WEBP'.split())
+ordinary = set('AVX BY CC CDN CIFAR CIFAR-10 CPU CPUs CSV EXIF FFHQ FLOP FLOPs GB GFLOP GIF GPU GPUs HTML HTTP ID JPEG JSON LSUN LZW MB MIT MNIST NVIDIA ONNX PDF PNG RGB RGBA SIGTERM SVG SVHN TF32 URL V100 WEBP'.split())
 def abbreviations(text):
     text = re.sub(r'(?s)```.*?```|`[^`]*`|\$[^$\n]+\$|\]\([^)]*\)|<[^>]+>|https?://\S+', '', text)
     return set(re.findall(r'(?<![\w-])[A-Z][A-Z0-9-]+s?(?![\w-])', text))
