@@ -137,9 +137,10 @@ def unscale(self:Precision,
 def all_finite(
     tensors # Of any shapes and types; None is passed over, as for `p.grad`
 )->bool: # True for none at all
-    "Is every number neither infinite nor NaN? Waits for the device once"
+    "Is every number neither infinite nor NaN? Waits for the device once, or twice where it doubts"
     tensors = [t.detach() for t in tensors if t is not None and t.numel()]
-    return not tensors or bool(torch.stack(torch._foreach_norm(tensors, inf)).isfinite().all())
+    def finite(order): return bool(torch.stack(torch._foreach_norm(tensors, order)).isfinite().all())
+    return not tensors or finite(2) or finite(inf)
 
 # %% ../nbs/32_precision.ipynb #b0cdcd69
 @patch

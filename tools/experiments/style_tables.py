@@ -30,8 +30,9 @@ arms = {**{c:dict(config=c) for c in 'ABCDEF'}, # name -> what is changed
         'mixing 50%':dict(config='F', mixing=.5), 'mixing 100%':dict(config='F', mixing=1.),
         'traditional, 8 layers':dict(config='B', mapping_layers=8),
         **{f'style, {k} layers':dict(config='F', mapping_layers=k) for k in (0,1,2)}}
-tried = {'A':[dict(rate=r, loss=WGANGP()) for r in (.004,.008)],
-         'F':[dict(rate=r, loss=NonSaturating(r1=g, r1_every=4)) for r in (.004,.008) for g in (.1,.5,2.)]}
+def r1(gamma): return NonSaturating(r1=gamma, r1_every=4)
+tried = {'A':[dict(rate=r, loss=WGANGP()) for r in (.004,.008,.016)],
+         'F':[dict(rate=r, loss=r1(g)) for r,g in ((.008,.5), (.016,.5), (.008,.1), (.008,2.), (.004,.5))]}
 
 def settings_of(arm, rate=None, loss=None):
     "Arguments of `learner`"
