@@ -32,7 +32,7 @@ arms = {**{c:dict(config=c) for c in 'ABCDEF'}, # name -> what is changed
         **{f'style, {k} layers':dict(config='F', mapping_layers=k) for k in (0,1,2)}}
 def r1(gamma): return NonSaturating(r1=gamma, r1_every=4)
 tried = {'A':[dict(rate=r, loss=WGANGP()) for r in (.004,.008,.016)],
-         'F':[dict(rate=r, loss=r1(g)) for r,g in ((.008,.5), (.016,.5), (.008,.1), (.008,2.), (.004,.5))]}
+         'F':[dict(rate=r, loss=r1(g)) for r,g in ((.008,.5), (.016,.5), (.008,.1), (.008,2.), (.008,8.))]}
 
 def settings_of(arm, rate=None, loss=None):
     "Arguments of `learner`"
