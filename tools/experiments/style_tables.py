@@ -25,7 +25,7 @@ top,seeds,tuning_seed = 32,(0,1,2),9
 sizes = dict(latent_dim=64, fmap_base=128, fmap_max=32, average_kimg=2.)
 from4 = dict(stabilize_kimg={4:4, 8:6, 16:14, 32:26}, fade_kimg={8:2, 16:4, 32:4}) # A begins at 4x4, the others at 8x8: 60,000 pictures each
 from8 = dict(start_resolution=8, stabilize_kimg={8:10, 16:16, 32:26}, fade_kimg={16:4, 32:4})
-tuned = {'A':dict(rate=.004, loss=WGANGP()), 'others':dict(rate=.004, loss=NonSaturating(r1=.5, r1_every=4))}
+tuned = {'A':dict(rate=.008, loss=WGANGP()), 'others':dict(rate=.008, loss=NonSaturating(r1=8., r1_every=4))}
 arms = {**{c:dict(config=c) for c in 'ABCDEF'}, # name -> what is changed
         'mixing 50%':dict(config='F', mixing=.5), 'mixing 100%':dict(config='F', mixing=1.),
         'traditional, 8 layers':dict(config='B', mapping_layers=8),
