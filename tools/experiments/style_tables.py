@@ -29,7 +29,7 @@ tuned = {'A':dict(rate=.008, loss=WGANGP()), 'others':dict(rate=.008, loss=NonSa
 arms = {**{c:dict(config=c) for c in 'ABCDEF'}, # name -> what is changed
         'mixing 50%':dict(config='F', mixing=.5), 'mixing 100%':dict(config='F', mixing=1.),
         'traditional, 8 layers':dict(config='B', mapping_layers=8),
-        **{f'style, {k} layers':dict(config='F', mapping_layers=k) for k in (0,1,2)}}
+        **{f'style, {k} layers':dict(config='F', mapping_layers=k) for k in (0,2,1)}}
 def r1(gamma): return NonSaturating(r1=gamma, r1_every=4)
 tried = {'A':[dict(rate=r, loss=WGANGP()) for r in (.004,.008,.016)],
          'F':[dict(rate=r, loss=r1(g)) for r,g in ((.008,.5), (.016,.5), (.008,.1), (.008,2.), (.008,8.))]}
@@ -96,19 +96,19 @@ def separability(G, n):
 
 # ---- runs
 
-def run(images, settings, seed, folder, factor, n, tables=True):
+def run(images, own, seed, folder, factor, n, tables=True):
     "Train and judge one row"
-    learn = learner(images, settings, factor, seed)
+    learn = learner(images, own, factor, seed)
     with learn.no_bar(), learn.no_logging(): learn.fit_in(folder, minutes=2)
     G = learn.model.averaged
     values,floors = score(G, images, n)
     row = dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(learn.clock.seconds), values=values, floors=floors)
     if not tables: return row
     sheet(sample_images(G, 32, seed=1), folder.parent/f'{folder.name}.png', scale=2)
-    if settings['config'] in 'EF' and not settings.get('mapping_layers', 8)<8: row['mixed'] = mixing(G, n//2)
+    if own['config'] in 'EF' and not own.get('mapping_layers', 8)<8: row['mixed'] = mixing(G, n//2)
     return dict(row, lengths=lengths(G, n//4), separability=separability(G, 2*n))
 
-def told(factor, n):
+def settings(factor=1, n=2048):
     "All that decides the rows, as the file says it; `n` pictures are judged"
     return dict(resolution=top, seeds=seeds, factor=factor, n=n, sizes=sizes, from4=from4, from8=from8, batch_size=16, arms=arms,
                 tuned={k:dict(rate=o['rate'], loss=repr(o['loss'])) for k,o in tuned.items()})
@@ -116,14 +116,14 @@ def told(factor, n):
 def tables(path, runs, once, quick, part):
     factor,n = (.01,256) if quick else (1,2048)
     images = image_pyramid('avatars', top)
-    halves = list(arms)[:8],list(arms)[8:] # tables 1 and 2 first
-    wanted = results.plain([dict(arm=a, seed=s) for names in halves for s in seeds for a in names])
+    groups = list(arms)[:8],list(arms)[8:-1],list(arms)[-1:] # tables 1 and 2 first
+    wanted = results.plain([dict(arm=a, seed=s) for names in groups for s in seeds for a in names])
     if part is None: gather(path, wanted)
     else: wanted,path = wanted[part[0]-1::part[1]],path.with_name(f'{path.name}.{part[0]}')
     def make(asked):
         folder = runs/f"{asked['arm']}-{asked['seed']}".replace(' ', '-').replace(',', '').replace('%', '')
         return run(images, settings_of(asked['arm']), asked['seed'], folder, factor, n)
-    return make_rows(path, told(factor, n), wanted, make, once)
+    return make_rows(path, settings(factor, n), wanted, make, once)
 
 def gather(path, wanted):
     "Rows of the files of parts, in order, into one file"
@@ -142,8 +142,8 @@ def tuning(path, runs, once, quick):
     def make(asked):
         arm,o = by[asked['what']]
         return run(images, settings_of(arm, **o), tuning_seed, runs/f"tuning-{list(by).index(asked['what'])}", factor, n, tables=False)
-    settings = dict(resolution=top, seed=tuning_seed, factor=factor, n=n, sizes=sizes, from4=from4, from8=from8, batch_size=16)
-    return make_rows(path, settings, [dict(what=k) for k in by], make, once)
+    told = dict(resolution=top, seed=tuning_seed, factor=factor, n=n, sizes=sizes, from4=from4, from8=from8, batch_size=16)
+    return make_rows(path, told, [dict(what=k) for k in by], make, once)
 
 def main(path, runs, once, quick, part, tune):
     torch.set_num_threads(1)

@@ -20,7 +20,7 @@ from progrow.presets import preset
 from progrow.sampling import random_latents
 from progrow.train import progressive_learner
 
-top,seeds,budget,n = 32,(0,1,2),180,1024 # side in pixels, of the runs, CPU seconds of training, pictures on each side of a comparison
+top,seeds,budget,n = 32,(0,1,2),150,1024 # side in pixels, of the runs, CPU seconds of training, pictures on each side of a comparison
 ours = preset('minutes', top)
 same = dict(latent_dim=ours['latent_dim'], fmap_base=ours['fmap_base'], fmap_max=ours['fmap_max'])
 
