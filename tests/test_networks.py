@@ -12,6 +12,7 @@ from progrow.equalized import EqualizedConv2d
 from progrow.data import ImagePyramid, pyramid_levels
 from progrow.fade_in import downsample, upsample
 from progrow.style import StyleGenerator
+from progrow.cost import Meter
 from progrow.networks import (Discriminator, DiscriminatorBlock, Generator, GrowingDiscriminator, GrowingNetwork,
                               channel_noise, conv2d_downsample, feature_maps, leaky_relu, network_problem,
                               one_hot_labels, resolutions, upsample_conv2d)
@@ -291,6 +292,18 @@ def test_a_step_is_that_of_the_textbook(monkeypatch, loss, resolution, alpha, dt
     ours = step_gradients(loss, alpha, resolution, dtype)
     with textbook(): theirs = step_gradients(loss, alpha, resolution, dtype)
     assert len(ours)>10 and all((a-b).norm()<=limit*max(b.norm(), 1e-6) for a,b in zip(ours, theirs, strict=True))
+
+def test_the_textbook_has_no_activation_of_ours(monkeypatch):
+    "It carries zeros through the critic at 4x4 too, which ours knows to be zeros"
+    monkeypatch.syspath_prepend(root/'tools')
+    from textbook import textbook
+    def flops():
+        meter = Meter()
+        with meter: step_gradients(WGANGP(), 1., 4, torch.float32)
+        return meter.flops
+    ours = flops()
+    with textbook(): theirs = flops()
+    assert 1.05*ours<theirs<1.3*ours
 
 def test_no_way_back_through_zeros():
     "Above the variety of the batch a penalty's second trip gives the forward way nothing"

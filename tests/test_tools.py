@@ -177,6 +177,9 @@ def test_the_page_on_speed_says_what_the_file_says():
     loop = {o['resolution']: o['callbacks'] for o in made['loop']}
     said.append(f'{loop[4]:.0%} of a step at 4x4, {loop[8]:.0%} at 8x8 and about {loop[16]:.0%} from')
     for o in said: assert o in text, o
+    threads = {o['resolution']: o['images_per_second'] for o in made['threads']}
+    assert all(threads[4]['2'][k]<threads[4]['1'][k] for k in threads[4]['1']) # every program is slower
+    assert f"is worth {threads[16]['2']['progrow']/threads[16]['1']['progrow']:.1f} times for progrow" in text
 
 # --- growing against not growing
 
