@@ -59,7 +59,7 @@ def test_the_game_is_forty_lines_at_most():
 
 # --- for teachers, and for those who learn alone
 
-no_lessons = ('62_summary','91_ablations','92_growing','93_thousand_modes','94_losses_compared','95_judges','96_escalation','97_before_and_after')
+no_lessons = ('62_summary','91_ablations','92_growing','93_thousand_modes','94_losses_compared','95_style_tables','95_judges','96_escalation','97_before_and_after')
 evidence = {f'{o}.ipynb' for o in no_lessons} # runs, a sheet and a story
 lessons = [p for p in tracks['Learn'] if p not in evidence]
 

@@ -20,7 +20,7 @@ from progrow.presets import preset
 from progrow.sampling import random_latents
 from progrow.train import progressive_learner
 
-top,seeds,budget,n = 32,(0,1,2),150,1024 # side in pixels, of the runs, CPU seconds of training, pictures on each side of a comparison
+top,seeds,budget,n = 32,(0,1,2),120,1024 # side in pixels, of the runs, CPU seconds of training, pictures on each side of a comparison
 ours = preset('minutes', top)
 same = dict(latent_dim=ours['latent_dim'], fmap_base=ours['fmap_base'], fmap_max=ours['fmap_max'])
 
@@ -75,7 +75,7 @@ def progrow(curve, seed, schedule):
 
 def pro_gan_pth(curve, seed, schedule=None):
     "`schedule`: ours; None: the phases of its command line"
-    peer = peers.ProGanPth(top, rate=.003 if schedule is None else schedule.learning_rate, **({} if schedule is None else same))
+    peer = peers.ProGanPth(top, rate=.003 if schedule is None else schedule.next_batch(0).learning_rate, **({} if schedule is None else same))
     batch,seen = Batch(curve.images, seed),0
     for r,alpha,n,repeats in default_steps(len(curve.images)) if schedule is None else our_steps(schedule):
         real,depth = batch(top, n),r.bit_length()-1
@@ -100,7 +100,7 @@ def default_steps(n_images, epochs=42, batch=32, repeats=4):
 
 def gan_lab(curve, seed, schedule=None):
     "`schedule`: ours; None: its defaults"
-    own = {} if schedule is None else dict(same, batch_size=schedule.batch_size, lr_base=schedule.learning_rate, blur_type=None)
+    own = {} if schedule is None else dict(same, batch_size=schedule.batch_size, lr_base=schedule.next_batch(0).learning_rate, blur_type=None)
     phases = [600000]*99 if schedule is None else [p.end-p.start for p in schedule.phases]+[2**40]
     peer = peers.GanLab(top, images_per_phase=phases[0], **own)
     learner,batch = peer.learner,Batch(curve.images, seed)
