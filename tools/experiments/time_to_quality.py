@@ -20,13 +20,13 @@ from progrow.presets import preset
 from progrow.sampling import random_latents
 from progrow.train import progressive_learner
 
-top,seeds,budget,n = 32,(0,1,2),120,1024 # side in pixels, of the runs, CPU seconds of training, pictures on each side of a comparison
+top,seeds,budget,n = 32,(0,1,2),400,1024 # side in pixels, of the runs, CPU seconds of training, pictures on each side of a comparison
 ours = preset('minutes', top)
 same = dict(latent_dim=ours['latent_dim'], fmap_base=ours['fmap_base'], fmap_max=ours['fmap_max'])
 
 class Curve:
     "Scores of a run against its CPU seconds"
-    def __init__(self, images, budget, times=6, n=n):
+    def __init__(self, images, budget, times=8, n=n):
         self.images,self.budget,self.n = images,budget,n
         self.due = [budget*(i+1)/times for i in range(times)]
         self.reals = torch.tensor(images.level(top)[:n])
@@ -124,7 +124,7 @@ def main(path, once, quick):
     def make(asked):
         torch.manual_seed(asked['seed'])
         np.random.seed(asked['seed'])
-        curve = Curve(images, seconds, 4 if quick else 6, count)
+        curve = Curve(images, seconds, 4 if quick else 8, count)
         sides[asked['side']](curve, asked['seed'])
         return curve.row()
     settings = dict(resolution=top, budget=seconds, n=count, seeds=seeds[:1] if quick else seeds, ours=repr(ours), peers=peers.packages)
