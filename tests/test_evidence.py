@@ -13,7 +13,7 @@ evidence = root/'nbs'/'assets'/'evidence'
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
     yield importlib.import_module
-    for m in ('ablations','diverge','escalation','losses','trials','results'): sys.modules.pop(m, None)
+    for m in ('ablations','diverge','escalation','judges','losses','trials','results'): sys.modules.pop(m, None)
 
 def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
 def prose(page):
@@ -117,7 +117,7 @@ def test_photographs_get_a_black_border(script, tmp_path):
     for name,n in (('train',3), ('t10k',2)):
         data = bytes(16)+bytes([200])*(n*28*28)
         (tmp_path/f'{name}-images-idx3-ubyte.gz').write_bytes(gzip.compress(data))
-    x = l.fashion(tmp_path).level(32)
+    x = l.fashion_mnist(tmp_path).level(32)
     assert x.shape==(5, 1, 32, 32) and x[:, :, 2:-2, 2:-2].min()==200 and x.sum()==5*28*28*200
 
 def test_the_probe_looks_at_the_end_of_each_size(script):
