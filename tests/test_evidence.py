@@ -13,14 +13,14 @@ evidence = root/'nbs'/'assets'/'evidence'
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
     yield importlib.import_module
-    for m in ('ablations','diverge','escalation','losses','trials','results'): sys.modules.pop(m, None)
+    for m in ('ablations','diverge','escalation','judges','losses','trials','results'): sys.modules.pop(m, None)
 
 def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
 def prose(page):
     cells = json.loads((root/'nbs'/f'{page}.ipynb').read_text(encoding='utf-8'))['cells']
     return '\n'.join(''.join(c['source']) for c in cells if c['cell_type']=='markdown')
 
-@pytest.mark.parametrize('name', ('ablations','diverge','escalation','losses'))
+@pytest.mark.parametrize('name', ('ablations','diverge','escalation','judges','losses'))
 def test_results_are_of_the_settings_that_the_script_has(script, name):
     made = held(name)
     assert made['settings']==json.loads(json.dumps(script(name).settings())) and made['versions']['torch'] and made['rows']
@@ -117,7 +117,7 @@ def test_photographs_get_a_black_border(script, tmp_path):
     for name,n in (('train',3), ('t10k',2)):
         data = bytes(16)+bytes([200])*(n*28*28)
         (tmp_path/f'{name}-images-idx3-ubyte.gz').write_bytes(gzip.compress(data))
-    x = l.fashion(tmp_path).level(32)
+    x = l.fashion_mnist(tmp_path).level(32)
     assert x.shape==(5, 1, 32, 32) and x[:, :, 2:-2, 2:-2].min()==200 and x.sum()==5*28*28*200
 
 def test_the_probe_looks_at_the_end_of_each_size(script):
@@ -137,23 +137,38 @@ def test_runs_of_a_part_of_the_losses_had_the_same_pictures():
 # --- which metric sees what the eye sees
 
 def agreement(sheets, metric):
-    "Rank correlation of places, best first, with a metric of which less is better"
-    return pd.Series(range(len(sheets))).corr(pd.Series([o[metric] for o in sheets]).rank())
+    "Rank correlation of places, best first, with a metric of which less is better; of IS-Lite0 it is more"
+    return pd.Series(range(len(sheets))).corr(pd.Series([signed(o, metric) for o in sheets]).rank())
+
+def signed(o, metric): return -o[metric] if metric=='IS-Lite0' else o[metric]
 
 def sheets_in_order():
-    values = {(r['asked']['row'], r['asked']['seed']):r['values'] for r in held('ablations')['rows']}
-    return [values[o['row'],o['seed']] for o in held('looks')['order']]
+    def values(name): return {(r['asked']['row'], r['asked'].get('seed')):r['values'] for r in held(name)['rows']}
+    table,again = values('ablations'),values('judges')
+    return [{**table[o['row'],o['seed']], **again[o['row'],o['seed']]} for o in held('looks')['order']]
 
 def test_the_sheets_that_were_ranked_are_those_that_are_there():
     for o in held('looks')['order']:
         sheet = evidence/'ablations'/f"{o['row'].replace('*', '-star')}-{o['seed']}.png"
         assert hashlib.sha256(sheet.read_bytes()).hexdigest()==o['sha256']
 
+def test_the_generators_that_were_scored_again_are_those_of_the_sheets(script, tmp_path, monkeypatch):
+    rows = held('judges')['rows']
+    assert rows[0]['asked']==dict(row='reals') and {(r['asked']['row'], r['asked']['seed']) for r in rows[1:]}=={(o['row'], o['seed']) for o in held('looks')['order']}
+    assert not any(r['apart'] for r in rows[1:])
+    j = script('judges')
+    monkeypatch.setattr(j, 'sheets', tmp_path)
+    x = torch.randint(9, 200, (16, 3, 8, 8), dtype=torch.uint8)
+    j.Image.fromarray(torch.cat(list(x.permute(0, 2, 3, 1)), 1).numpy()).save(tmp_path/'a-0.png')
+    other = x.clone()
+    other[15, 2, 7, 7] -= 9
+    assert j.apart(x, 'a-0')==0 and j.apart(other, 'a-0')==9
+
 def test_what_is_said_about_the_judges_is_in_the_files():
     text,sheets = prose('95_judges'),sheets_in_order()
     def over(k, n=24): return f'{agreement(sheets[:n], k):.2f}'
     def right(k):
-        good,bad = (torch.tensor([o[k] for o in part]) for part in (sheets[:15], sheets[15:]))
+        good,bad = (torch.tensor([signed(o, k) for o in part]) for part in (sheets[:15], sheets[15:]))
         return f'{(good[:,None]<bad).double().mean():.2f}'
     assert f"{over('SWD mean')} over the sheets" in text and f"SWD 32, has {over('SWD 32')} over the sheets" in text
     assert f"upside down**: {over('MS-SSIM')}" in text and f"reals**: {over('FD-Lite0')}" in text
@@ -161,6 +176,13 @@ def test_what_is_said_about_the_judges_is_in_the_files():
     assert right('SWD mean')=='1.00' and '135 pairs of 135' in text
     assert f"FD-Lite0 is right in {right('FD-Lite0')} of the pairs, SWD 32 in {right('SWD 32')}" in text
     assert f"MS-SSIM is right in {right('MS-SSIM')}," in text
+    reals,most = held('judges')['rows'][0]['values']['IS-Lite0'],max(range(24), key=lambda i: sheets[i]['IS-Lite0'])
+    rows = pd.DataFrame([{**o, **s} for o,s in zip(held('looks')['order'], sheets)]).reset_index().groupby('row')[['index','IS-Lite0']].mean()
+    assert f"{over('IS-Lite0')} over the sheets and {rows['index'].corr(-rows['IS-Lite0'], 'spearman'):.2f} over the rows" in text
+    assert f"By it {sum(o['IS-Lite0']>reals for o in sheets)} of the 24 generators are better than real faces, which have {reals:.2f}" in text
+    assert f"with {sheets[most]['IS-Lite0']:.2f}, is one without heads, place {most+1}" in text and most>=15
+    assert f"Among the heads it has {over('IS-Lite0', 15)}" in text and f"IS-Lite0 is right in {right('IS-Lite0')}," in text
+    assert rows['IS-Lite0'][['d','e','e*','f','g']].idxmax()=='g'==rows['index'].idxmin()
 
 def test_what_is_said_about_the_penalty_is_in_the_file():
     text,made = prose('94_losses_compared'),held('losses')
@@ -189,9 +211,9 @@ def test_what_is_said_about_growing_at_a_high_rate_is_in_the_files():
     def fallen(name, **which):
         runs = [r for r in held(name)['rows'] if which.items()<=r['asked'].items()]
         return f"{sum(bool(r['stopped']) or sum(p['variety'] for p in r['points'][-3:])/3<.1 for r in runs)} of {len(runs)}"
-    assert f"At the high rate {fallen('diverge')} grown runs have fallen and {fallen('escalation', arm='both', rate='high')} fixed ones" in text
-    assert f"{fallen('escalation', arm='both', rate='healthy')} fixed ones" in text
-    assert f"{fallen('diverge', loss='lsgan')} against {fallen('escalation', arm='both', rate='high', loss='lsgan')}" in text
+    assert f"At the high rate {fallen('diverge', rate='high')} grown runs have fallen and {fallen('escalation', arm='both', rate='high')} fixed ones" in text
+    assert f"at the healthy rate {fallen('diverge', rate='healthy')} grown ones and {fallen('escalation', arm='both', rate='healthy')} fixed ones" in text
+    assert f"{fallen('diverge', rate='high', loss='lsgan')} against {fallen('escalation', arm='both', rate='high', loss='lsgan')}" in text
 
 # --- the tricks on and off, and a thousand modes
 

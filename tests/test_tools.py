@@ -1,6 +1,7 @@
 "What scripts write: one form, whole files, work that is not repeated."
-import ast, importlib, json, os, statistics, threading
+import ast, importlib, json, os, re, statistics, threading
 import pytest
+from pathlib import Path
 from helpers import noise as bytes_of, root
 from progrow.data import ImagePyramid, pyramid_levels
 
@@ -86,11 +87,39 @@ def test_the_search_would_make_no_kept_row_again(tool, results):
     assert made['settings']['start']==results.plain(search.told(search.start))
     assert made['settings']['budget']==search.flops(search.learner(ImagePyramid(pyramid_levels(bytes_of(8))), {}))
 
-def test_the_next_row_is_said_in_the_same_way_by_all_experiments():
-    for name in ('growing','search','time_to_quality'):
-        text = (tools/'experiments'/f'{name}.py').read_text(encoding='utf-8')
-        said = ' '.join(ast.get_docstring(ast.parse(text)).split())
-        assert '--next makes one run and ends (3: some are left)' in said and 'make_rows(' in text, name
+# --- command lines of experiments
+
+experiments = ('ablations','diverge','escalation','finetune','growing','judges','losses','preset_cost','search','time_to_quality','tricks','variety')
+
+def test_a_command_line_reaches_the_main_of_its_script(tool, monkeypatch, capsys):
+    arguments,got = tool('trials').arguments,[]
+    def main(path, once, quick, runs, only):
+        got.append((path.as_posix(), once, quick, runs.as_posix(), only))
+        return path.stem!='missing'
+    def ended(line, main=main):
+        monkeypatch.setattr('sys.argv', ['x', *line.split()])
+        with pytest.raises(SystemExit) as e: arguments(main, 'kept/a.json')
+        return e.value.code
+    assert ended('')==0 and got.pop()==('kept/a.json', False, False, 'runs/test_tools', None)
+    assert ended('--next missing.json')==3 and got.pop()==('missing.json', True, False, 'runs/test_tools', None)
+    assert ended('--quick --only fade')==0 and got.pop()==('runs/test_tools-quick.json', False, True, 'runs/test_tools/quick', 'fade')
+    assert ended('--runs r b.json --quick')==0 and got.pop()==('b.json', False, True, 'r/quick', None)
+    assert ended('--nxt')==ended('--quick', lambda path: got.append(path))==2 and not got # not taken for nothing
+    said = capsys.readouterr().err
+    assert '--nxt' in said and '--quick' in said
+    assert ended('', lambda path: got.append(str(path)))==0 and got.pop()
+    assert ended('', lambda path, runs='elsewhere': got.append(runs))==0 and got==[Path('elsewhere')]
+
+@pytest.mark.parametrize('name', experiments)
+def test_an_experiment_takes_the_options_that_its_first_lines_say(name):
+    text = (tools/'experiments'/f'{name}.py').read_text(encoding='utf-8')
+    tree = ast.parse(text)
+    said,main = ast.get_docstring(tree),next(o for o in tree.body if isinstance(o, ast.FunctionDef) and o.name=='main')
+    usage = said[said.index('usage: '):].split('\n\n')[0]
+    flags = {dict(once='next').get(a.arg, a.arg) for a in main.args.args}-{'path'}
+    assert set(re.findall(r'--(\w+)', usage))==flags and usage.startswith(f'usage: {name}.py') and usage.endswith('[FILE]')
+    assert f"if __name__=='__main__': arguments(main, 'nbs/assets/" in text and 'sys.argv' not in text
+    if 'next' in flags: assert re.search(r'--next makes one (run|row) and ends \(3: some are left\)', ' '.join(said.split())) and 'make_rows(' in text
 
 # --- the step beside its peers
 

@@ -6,9 +6,8 @@ Nine rows, three seeds each: less than a minute on one core for each run, and th
 (nbs/assets/evidence/ablations.json) after each run and a sheet of pictures after each row; one that was stopped goes on
 where it stood. --next makes one run and ends (3: some are left). --quick takes a fiftieth of the arithmetic.
 """
-import sys, torch
+import torch
 from functools import partial
-from pathlib import Path
 from fastai.callback.core import Callback
 from progrow.cost import Meter, on_meta, step_cost
 from progrow.data import image_pyramid
@@ -20,7 +19,7 @@ from progrow.networks import Discriminator, Generator
 from progrow.players import Players
 from progrow.sampling import sample_images
 from progrow.variety import ms_ssim
-from trials import distances, learner, make_rows, sheet
+from trials import arguments, distances, learner, make_rows, sheet
 
 top,seeds,budget = 32,(0,1,2),7e11 # FLOPs of one run
 
@@ -99,7 +98,7 @@ class Judge:
 
 def settings(n=1024): return dict(resolution=top, budget=budget, n=n, seeds=seeds, rows=rows, networks=networks)
 
-def main(path, runs, once, quick):
+def main(path, once, quick, runs):
     torch.set_num_threads(1)
     images = image_pyramid('avatars', top)
     judge = Judge(images, 256 if quick else 1024)
@@ -114,11 +113,6 @@ def main(path, runs, once, quick):
         return dict(images=learn.images_seen, flops=flops(learn, n), cpu_seconds=round(learn.clock.seconds, 1),
                     skipped=learn.skipped, values=judge(to_uint8(x)), floors=judge.floors)
     wanted = [dict(row=r, seed=s) for s in seeds for r in rows if r!='h'] + [dict(row='h', seed=s) for s in seeds]
-    return 0 if make_rows(path, settings(judge.n), wanted, make, once) else 3
+    return make_rows(path, settings(judge.n), wanted, make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    runs = Path(args.pop(args.index('--runs')+1)) if '--runs' in args else Path('runs/ablations')
-    names,quick = [a for a in args if a[:2]!='--' and a!=str(runs)],'--quick' in args
-    path = Path(names[0] if names else 'runs/ablations-quick.json' if quick else 'nbs/assets/evidence/ablations.json')
-    sys.exit(main(path, runs/'quick' if quick else runs, '--next' in args, quick))
+if __name__=='__main__': arguments(main, 'nbs/assets/evidence/ablations.json')

@@ -2,17 +2,16 @@
 
 usage: diverge.py [--next] [FILE]
 
-Two losses, the high learning rate, three seeds, as many pictures as there: six runs of ten seconds on one core. What they
+Two losses, two learning rates, three seeds, as many pictures as there: twelve runs of ten seconds on one core. What they
 are compared with, the same networks at 16x16 all along, is in escalation.json. Writes FILE
 (nbs/assets/evidence/diverge.json) after each run; what is there is not made again. --next makes one run and ends (3: some
 are left).
 """
-import sys, torch
+import torch
 from copy import copy
-from pathlib import Path
 from progrow.data import image_pyramid
 from escalation import Probe, batch, losses, rates, seeds, steps, top, widths
-from trials import learner, make_rows
+from trials import arguments, learner, make_rows
 
 shares = dict(stabilize_kimg={4:.2, 8:.2, 16:.4}, fade_kimg={8:.1, 16:.1}) # of all pictures
 
@@ -40,10 +39,7 @@ def main(path, once):
             except FloatingPointError as e: stopped = str(e)[:100]
         return dict(images=learn.images_seen, cpu_seconds=round(learn.clock.seconds, 1), skipped=learn.skipped,
                     stopped=stopped, points=probe.points)
-    wanted = [dict(loss=l, rate='high', seed=s) for l in losses for s in seeds]
-    return 0 if make_rows(path, settings(), wanted, make, once) else 3
+    wanted = [dict(loss=l, rate=r, seed=s) for r in ('high','healthy') for l in losses for s in seeds]
+    return make_rows(path, settings(), wanted, make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    names = [a for a in args if a[:2]!='--']
-    sys.exit(main(Path(names[0] if names else 'nbs/assets/evidence/diverge.json'), '--next' in args))
+if __name__=='__main__': arguments(main, 'nbs/assets/evidence/diverge.json')

@@ -6,9 +6,8 @@ Two losses, two learning rates, four pairs of networks, three seeds: 48 runs of 
 core. Writes FILE (nbs/assets/evidence/escalation.json) after each run. --next makes one run and ends (3: some are left).
 --quick takes a tenth of the steps.
 """
-import sys, torch
+import torch
 from functools import partial
-from pathlib import Path
 from fastai.callback.core import Callback
 from progrow.data import image_pyramid
 from progrow.equalized import Equalized
@@ -16,7 +15,7 @@ from progrow.losses import LSGAN, WGANGP
 from progrow.networks import Discriminator, Generator
 from progrow.pixelnorm import Activation
 from progrow.sampling import random_latents, sample_images
-from trials import learner, make_rows, sheet
+from trials import arguments, learner, make_rows, sheet
 
 top,seeds,steps,batch = 16,(0,1,2),200,8
 widths = dict(latent_dim=64, fmap_base=128, fmap_max=64)
@@ -91,10 +90,6 @@ def main(path, once, quick):
         return dict(images=learn.images_seen, cpu_seconds=round(learn.clock.seconds, 1), skipped=learn.skipped,
                     stopped=stopped, points=probe.points, moves=probe.moves)
     wanted = [dict(loss=l, rate=r, arm=a, seed=s) for l in losses for s in seeds for r in rates for a in arms]
-    return 0 if make_rows(path, settings(), wanted, make, once) else 3
+    return make_rows(path, settings(), wanted, make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    names,quick = [a for a in args if a[:2]!='--'],'--quick' in args
-    path = Path(names[0] if names else 'runs/escalation-quick.json' if quick else 'nbs/assets/evidence/escalation.json')
-    sys.exit(main(path, '--next' in args, quick))
+if __name__=='__main__': arguments(main, 'nbs/assets/evidence/escalation.json')

@@ -6,12 +6,11 @@ One run on faces, then nine on monsters (three arms, three seeds), these with th
 Writes FILE (nbs/assets/finetune/finetune.json) after each run, and a strip of pictures of seed 0; one that was stopped goes on where it stood.
 --next makes one run and ends (3: some are left). --quick takes a twentieth of the arithmetic.
 """
-import sys, torch
-from pathlib import Path
+import torch
 from progrow.data import ImagePyramid, image_pyramid
 from progrow.images import from_uint8
 from progrow.sampling import sample_images
-from trials import flops, learner, make_rows, score, sheet
+from trials import arguments, flops, learner, make_rows, score, sheet
 
 top,seeds,few,n = 32,(0,1,2),500,256 # side; pictures to learn from, pictures to judge by
 budget = dict(faces=2.1e12, monsters=2e11) # FLOPs of a run
@@ -42,7 +41,7 @@ def told(share):
     return dict(resolution=top, budget={k:v*share for k,v in budget.items()}, few=few, n=n, seeds=seeds, pace=pace,
                 networks=networks, average_kimg=average_kimg, arms=arms)
 
-def main(path, runs, once, quick):
+def main(path, once, quick, runs):
     torch.set_num_threads(1)
     share = .05 if quick else 1.
     faces,monsters = image_pyramid('avatars', top),image_pyramid('critters', top, n=1024+few)
@@ -58,12 +57,6 @@ def main(path, runs, once, quick):
         values,floors = score(learn.model.averaged, unknown, n)
         return dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(learn.clock.seconds, 1), values=values, floors=floors)
     wanted = [dict(arm='faces', seed=0), *(dict(arm=a, seed=s) for s in seeds for a in arms)]
-    return 0 if make_rows(path, told(share), wanted, make, once) else 3
+    return make_rows(path, told(share), wanted, make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    runs = Path(args.pop(args.index('--runs')+1)) if '--runs' in args else Path('runs/finetune')
-    names = [a for a in args if a[:2]!='--']
-    quick = '--quick' in args
-    path = Path(names[0] if names else 'runs/finetune-quick.json' if quick else 'nbs/assets/finetune/finetune.json')
-    sys.exit(main(path, runs/'quick' if quick else runs, '--next' in args, quick))
+if __name__=='__main__': arguments(main, 'nbs/assets/finetune/finetune.json')

@@ -5,15 +5,14 @@ usage: growing.py [--quick] [--next] [--runs FOLDER] [FILE]
 Six runs of about ten minutes on one core (three seeds each). Writes FILE (nbs/assets/speed/growing.json) after each run; one that
 was stopped goes on where it stood. --next makes one run and ends (3: some are left). --quick takes a twentieth of the arithmetic.
 """
-import sys, torch
-from pathlib import Path
+import torch
 from progrow.data import image_pyramid
 from progrow.feature_metrics import frechet_distance
 from progrow.features import extract, feature_network
 from progrow.images import enlarge, to_uint8
 from progrow.losses import NonSaturating
 from progrow.sampling import sample_images
-from trials import Judge, distances, flops, learner, make_rows, score, sheet
+from trials import arguments, Judge, distances, flops, learner, make_rows, score, sheet
 
 top,seeds,budget = 64,(0,1,2),2.2e13 # FLOPs of one run: about 600 CPU seconds
 arms = {'growing': dict(stabilize_kimg={4:3, 8:4, 16:6, 32:10, 64:30}, fade_kimg={8:1.5, 16:3, 32:4, 64:4}),
@@ -26,7 +25,7 @@ def told(n):
     "All that decides the rows, as the file says it; `n` pictures are judged"
     return dict(resolution=top, budget=budget, n=n, seeds=seeds, arms=arms, pace=pace, networks={k:repr(v) for k,v in networks.items()})
 
-def main(path, runs, once, quick):
+def main(path, once, quick, runs):
     torch.set_num_threads(1)
     images,n,total = image_pyramid('avatars', top),256 if quick else 1024,budget/(20 if quick else 1)
     reals = torch.tensor(images.level(top)[:n])
@@ -45,13 +44,6 @@ def main(path, runs, once, quick):
         values,floors = score(learn.model.averaged, images, n)
         return dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(learn.clock.seconds, 1),
                     values=values, floors=floors, curve=learn.judge.points)
-    done = make_rows(path, {**told(n), 'budget':total}, [dict(arm=a, seed=s) for s in seeds for a in arms], make, once)
-    return 0 if done else 3
+    return make_rows(path, {**told(n), 'budget':total}, [dict(arm=a, seed=s) for s in seeds for a in arms], make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    runs = Path(args.pop(args.index('--runs')+1)) if '--runs' in args else Path('runs/growing')
-    names = [a for a in args if a[:2]!='--']
-    quick = '--quick' in args
-    path = Path(names[0] if names else 'runs/growing-quick.json' if quick else 'nbs/assets/speed/growing.json')
-    sys.exit(main(path, runs/'quick' if quick else runs, '--next' in args, quick))
+if __name__=='__main__': arguments(main, 'nbs/assets/speed/growing.json')

@@ -9,7 +9,7 @@ are left). --only penalty, or losses, makes that part alone. --quick takes a ten
 the two image files of Fashion-MNIST (train-images-idx3-ubyte.gz and t10k-images-idx3-ubyte.gz, as in Debian's package
 dataset-fashion-mnist), adds the four losses on these photographs.
 """
-import gzip, sys, numpy as np, torch
+import gzip, numpy as np, torch
 from copy import copy
 from pathlib import Path
 from fastai.callback.core import Callback
@@ -19,7 +19,7 @@ from progrow.images import from_uint8, to_uint8
 from progrow.losses import LSGAN, WGANGP, NonSaturating, RelativisticPairing, input_gradient
 from progrow.sampling import sample_images
 from ablations import Judge
-from trials import average_flops, flops, learner, make_rows, sheet
+from trials import arguments, average_flops, flops, learner, make_rows, sheet
 
 top,seeds = 32,(0,1,2)
 losses = {'WGAN-GP':WGANGP(), 'LSGAN':LSGAN(), 'non-saturating':NonSaturating(r1=.5), 'pairing':RelativisticPairing(gamma=.5)}
@@ -61,7 +61,7 @@ class Probe(Callback):
         real,other,fake = (o.flatten(1).double()/127.5 for o in (*reals, fake))
         return {k:round(float(frechet_distance(real, o)), 4) for k,o in (('pixels',fake), ('floor',other))}
 
-def fashion(folder):
+def fashion_mnist(folder):
     "Fashion-MNIST with a black border: 70,000 grey photographs of 32x32"
     def read(name):
         data = np.frombuffer(gzip.open(Path(folder)/f'{name}-images-idx3-ubyte.gz').read(), np.uint8, offset=16)
@@ -75,12 +75,12 @@ def settings(n=512):
     return dict(resolution=top, n=n, seeds=seeds, losses={k:repr(v) for k,v in {**losses, **full}.items()}, sizes=sizes,
                 schedule=schedule, small=small, networks=networks)
 
-def main(path, once, quick, only, photographs):
+def main(path, once, quick, only, fashion):
     torch.set_num_threads(1)
     n,factor,judges = 256 if quick else 512,.1 if quick else 1,{}
     def prepared(name):
         if name not in judges:
-            images = fashion(photographs) if name=='fashion' else image_pyramid(name, top)
+            images = fashion_mnist(fashion) if name=='fashion' else image_pyramid(name, top)
             judges[name] = images,Judge(images, n)
         return judges[name]
     def fitted(*args, **kwargs):
@@ -104,15 +104,9 @@ def main(path, once, quick, only, photographs):
     wanted = [dict(part='penalty', size=k, seed=s) for s in seeds for k in sizes]
     wanted += [dict(part='losses', images='avatars', loss=k, seed=s) for s in seeds for k in losses]
     wanted += [dict(part='losses', images='avatars', loss=k, seed=s) for s in seeds for k in full]
-    if photographs: wanted += [dict(part='losses', images='fashion', loss=k, seed=s) for s in seeds for k in losses]
+    if fashion: wanted += [dict(part='losses', images='fashion', loss=k, seed=s) for s in seeds for k in losses]
     wanted = [o for o in wanted if only in (None, o['part'])]
     make = dict(losses=compare_losses, penalty=compare_sizes)
-    return 0 if make_rows(path, settings(n), wanted, lambda asked: make[asked['part']](asked), once) else 3
+    return make_rows(path, settings(n), wanted, lambda asked: make[asked['part']](asked), once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    def taken(flag): return args.pop(args.index(flag)+1) if flag in args else None
-    only,photographs = taken('--only'),taken('--fashion')
-    names,quick = [a for a in args if a[:2]!='--'],'--quick' in args
-    path = Path(names[0] if names else 'runs/losses-quick.json' if quick else 'nbs/assets/evidence/losses.json')
-    sys.exit(main(path, '--next' in args, quick, only, photographs))
+if __name__=='__main__': arguments(main, 'nbs/assets/evidence/losses.json')

@@ -5,13 +5,12 @@ usage: preset_cost.py [FILE]
 Both take turns on one thread, eight steps each, at every size, still and fading; the least of the rounds counts, times the
 images of each phase. Writes FILE (nbs/assets/search/cost.json); two minutes.
 """
-import sys, time, torch
-from pathlib import Path
+import time, torch
 from progrow.data import image_pyramid
 from progrow.players import Players
 from progrow.train import progressive_learner
 import search
-from trials import results
+from trials import arguments, results
 
 rounds,steps = 8,8
 sides = {'first settings': lambda images: search.learner(images, {}), "'minutes'": progressive_learner}
@@ -52,4 +51,4 @@ def main(path):
     results.write(path, dict(rounds=rounds, steps=steps, schedules={k:repr(o.schedule) for k,o in made.items()}), (), dict(threads=1),
                   cpu_seconds=total, images={k:o.schedule.total_images for k,o in made.items()})
 
-if __name__=='__main__': main(Path((sys.argv[1:] or ['nbs/assets/search/cost.json'])[0]))
+if __name__=='__main__': arguments(main, 'nbs/assets/search/cost.json')

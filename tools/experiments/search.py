@@ -6,13 +6,12 @@ Trains what is not there yet, one run after the other, and writes FILE (nbs/asse
 that was stopped goes on where it stood. --next makes one run and ends (3: some are left). --quick tries every line of
 this file with a hundredth of the arithmetic and few pictures, in a table of its own.
 """
-import sys, time, torch
+import time, torch
 from dataclasses import is_dataclass
-from pathlib import Path
 from progrow.data import image_pyramid
 from progrow.losses import NonSaturating, RelativisticPairing, WGANGP
 import trials as shared
-from trials import flops, make_rows, results, score, sheet
+from trials import arguments, flops, make_rows, results, score, sheet
 
 # ---- trials: what differs from `start`, how much of the budget, which seeds
 
@@ -87,7 +86,7 @@ def run(images, trial, seed, folder, budget, n):
 
 def asked(trial, seed): return dict(name=trial['name'], seed=seed, budget=trial['budget'], changed=told(keys(trial)))
 
-def main(out, runs, once=False, quick=False):
+def main(path, once, quick, runs):
     torch.set_num_threads(1)
     images,n,by_name = image_pyramid('avatars', 32),256 if quick else 2048,{t['name']:t for t in trials}
     budget = flops(learner(images, {}))*(.01 if quick else 1)
@@ -95,12 +94,6 @@ def main(out, runs, once=False, quick=False):
         folder = runs/f"{row['name']}-{row['budget']:g}-{row['seed']}"
         return run(images, by_name[row['name']], row['seed'], folder, budget, n)
     rows = [asked(t, seed) for t in trials for seed in t.get('seeds', (0,))]
-    return 0 if make_rows(out, dict(budget=budget, n=n, start=told(start)), rows, make, once) else 3
+    return make_rows(path, dict(budget=budget, n=n, start=told(start)), rows, make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    quick,once = '--quick' in args,'--next' in args
-    runs = Path(args[args.index('--runs')+1]) if '--runs' in args else Path('runs/search')
-    files = [a for a in args if a[:2]!='--' and a!=str(runs)]
-    out = Path(files[0] if files else 'runs/search-quick.json' if quick else 'nbs/assets/search/trials.json')
-    sys.exit(main(out, runs/'quick' if quick else runs, once, quick))
+if __name__=='__main__': arguments(main, 'nbs/assets/search/trials.json')

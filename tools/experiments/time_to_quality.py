@@ -7,12 +7,11 @@ phases. Three seeds each, one thread, no run longer than BUDGET seconds of train
 (nbs/assets/speed/time_to_quality.json) is not made again, one that was stopped begins again. --next makes one run and ends (3: some are
 left). --quick is one seed and a twentieth of the time, in runs/time_to_quality-quick.json.
 """
-import os, sys, time
+import os, time
 if __name__=='__main__': os.environ.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
 import numpy as np, torch
-from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
-from trials import distances, make_rows
+from trials import arguments, distances, make_rows
 import peers
 from progrow.data import image_pyramid
 from progrow.images import enlarge, to_uint8
@@ -128,9 +127,6 @@ def main(path, once, quick):
         sides[asked['side']](curve, asked['seed'])
         return curve.row()
     settings = dict(resolution=top, budget=seconds, n=count, seeds=seeds[:1] if quick else seeds, ours=repr(ours), peers=peers.packages)
-    return 0 if make_rows(path, settings, [dict(side=o, seed=s) for s in settings['seeds'] for o in sides], make, once) else 3
+    return make_rows(path, settings, [dict(side=o, seed=s) for s in settings['seeds'] for o in sides], make, once)
 
-if __name__=='__main__':
-    quick,names = '--quick' in sys.argv,[a for a in sys.argv[1:] if a[:2]!='--']
-    path = names[0] if names else 'runs/time_to_quality-quick.json' if quick else 'nbs/assets/speed/time_to_quality.json'
-    sys.exit(main(Path(path), '--next' in sys.argv, quick))
+if __name__=='__main__': arguments(main, 'nbs/assets/speed/time_to_quality.json')

@@ -2,8 +2,9 @@
 
 A run is a pure function of its settings and seed; one that was stopped goes on where it stood, and a row that is in the file is
 not made again."""
-import json, sys, time, torch
+import argparse, json, sys, time, torch
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from fastai.callback.core import Callback
 from PIL import Image
@@ -126,3 +127,25 @@ def make_rows(path, settings, wanted, make, once=False):
         print(asked, {k:v for k,v in row.items() if k in ('images','cpu_seconds','values')}, flush=True)
         if once: once = 'made'
     return True
+
+# ---- the command line
+
+def arguments(main, file):
+    """Call the `main` of a script with what its command line says, and exit: 3 where it says that rows are missing.
+
+    `main` gets what it asks for by name: `path`, the FILE that was named, else `file`; `once`, --next; `quick`, --quick, which
+    has a file and a folder of its own; `runs`, --runs FOLDER; any other is an option with a value."""
+    script = main.__globals__
+    name = Path(script['__file__']).stem
+    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=script['__doc__'], allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('path', metavar='FILE', nargs='?', type=Path)
+    for o,p in signature(main).parameters.items():
+        if o in ('once','quick'): parser.add_argument('--next' if o=='once' else '--quick', dest=o, action='store_true')
+        elif o=='runs': parser.add_argument('--runs', type=Path, default=Path('runs')/name if p.default is p.empty else p.default)
+        elif o!='path': parser.add_argument(f'--{o}')
+    given = vars(parser.parse_args())
+    quick = given.get('quick')
+    given['path'] = given['path'] or Path(f'runs/{name}-quick.json' if quick else file)
+    if quick and 'runs' in given: given['runs'] /= 'quick'
+    sys.exit(3 if main(**given) is False else 0)

@@ -6,9 +6,8 @@ Parts: fade, variety. A few seconds on one core for each run. Writes FILE (nbs/a
 after each run, and sheets of pictures beside it. --next makes one run and ends (3: some are left). --quick takes a tenth
 of the images.
 """
-import sys, time, torch, torch.nn.functional as F
+import time, torch, torch.nn.functional as F
 from functools import cache, partial
-from pathlib import Path
 from fastai.callback.core import Callback, CancelFitException
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
@@ -20,7 +19,7 @@ from progrow.minibatch_stddev import variety_layer
 from progrow.sampling import sample_images
 from progrow.sets import digits
 from progrow.swd import sliced_wasserstein, swd_quick
-from trials import learner, make_rows, sheet
+from trials import arguments, learner, make_rows, sheet
 
 top,judged = 16,256 # pixels, and pictures that are judged
 networks = dict(latent_dim=64, fmap_base=128, fmap_max=32, average_kimg=0.)
@@ -160,11 +159,6 @@ def main(path, once, quick, only):
         if pictures and asked['seed']==0: sheet(torch.cat(pictures), path.parent/path.stem/f'{name}.png', 16, 1)
         return row
     wanted = [o for k,(_,rows) in parts.items() for o in rows if only in (None, k)]
-    return 0 if make_rows(path, settings(), wanted, make, once) else 3
+    return make_rows(path, settings(), wanted, make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    only = args.pop(args.index('--only')+1) if '--only' in args else None
-    names,quick = [a for a in args if a[:2]!='--'],'--quick' in args
-    path = Path(names[0] if names else 'runs/tricks-quick.json' if quick else 'nbs/assets/evidence/tricks.json')
-    sys.exit(main(path, '--next' in args, quick, only))
+if __name__=='__main__': arguments(main, 'nbs/assets/evidence/tricks.json')

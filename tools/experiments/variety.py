@@ -6,15 +6,14 @@ Critics of full, half and quarter width with and without the minibatch deviation
 to learn by heart: some seconds on one core for each run. Writes FILE (nbs/assets/evidence/variety.json) after each run.
 --next makes one run and ends (3: some are left). --quick takes a tenth of the steps.
 """
-import sys, torch
+import torch
 from functools import cache
-from pathlib import Path
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import KNeighborsClassifier
 from progrow.losses import LSGAN, WGANGP, NonSaturating, RelativisticPairing
 from progrow.sets import digits, stacked_digits
 from progrow.variety import mode_coverage
-from trials import make_rows, sheet
+from trials import arguments, make_rows, sheet
 from tricks import batch, digit_critic, digit_generator, duel
 
 steps,nz,rate,seeds,judged = 600,32,.005,(0,1,2),2560
@@ -83,10 +82,6 @@ def main(path, once, quick):
     wanted += [ask('full', 'stddev', s, pictures='few') for s in seeds]
     wanted += [ask('half', l, s) for s in seeds for l in layers]
     wanted += [ask('full', l, s, k) for s in seeds for k in losses for l in layers if k!='wgan-gp']
-    return 0 if make_rows(path, settings(), wanted, make, once) else 3
+    return make_rows(path, settings(), wanted, make, once)
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    names,quick = [a for a in args if a[:2]!='--'],'--quick' in args
-    path = Path(names[0] if names else 'runs/variety-quick.json' if quick else 'nbs/assets/evidence/variety.json')
-    sys.exit(main(path, '--next' in args, quick))
+if __name__=='__main__': arguments(main, 'nbs/assets/evidence/variety.json')
