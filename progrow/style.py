@@ -55,6 +55,7 @@ class StyleStart(nn.Module):
 # %% ../nbs/61_style.ipynb #a8686680
 @patch
 def forward(self:StyleStart, x:None, w:Tensor, noise:str, randn) -> Tensor: # nothing, (n, 2, w_dim) -> (n, nf, 4, 4)
+    "The first features: from the constant, or from what is painted"
     if self.constant is None: x,bias = paint(w[:,0], self.dense),self.dense.bias
     else: x,bias = self.constant.expand(w.shape[0], -1, -1, -1),self.bias
     x = self.end0(x, bias, w[:,0], noise, randn)
