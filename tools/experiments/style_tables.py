@@ -8,7 +8,7 @@ Twelve networks, three seeds, 60,000 pictures each at 32x32: about four minutes 
 --tune makes the runs that chose learning rate and penalty instead, with a seed that is not in the tables, into style_tuning.json.
 --quick takes a hundredth of the pictures.
 """
-import sys, numpy as np, torch
+import numpy as np, torch
 from functools import cache
 from pathlib import Path
 from progrow.data import image_pyramid
@@ -19,7 +19,7 @@ from progrow.images import to_uint8
 from progrow.losses import NonSaturating, WGANGP
 from progrow.path_length import FeatureDistance, path_lengths, pixel_distance, trimmed_mean
 from progrow.sampling import eval_mode, random_latents, sample_images, styled
-from trials import flops, learner, make_rows, results, score, sheet
+from trials import arguments, flops, learner, make_rows, results, score, sheet
 
 top,seeds,tuning_seed = 32,(0,1,2),9
 sizes = dict(latent_dim=64, fmap_base=128, fmap_max=32, average_kimg=2.)
@@ -145,17 +145,9 @@ def tuning(path, runs, once, quick):
     told = dict(resolution=top, seed=tuning_seed, factor=factor, n=n, sizes=sizes, from4=from4, from8=from8, batch_size=16)
     return make_rows(path, told, [dict(what=k) for k in by], make, once)
 
-def main(path, runs, once, quick, part, tune):
+def main(path, runs, once, quick, part=None, tune=False):
     torch.set_num_threads(1)
-    done = tuning(path, runs, once, quick) if tune else tables(path, runs, once, quick, part)
-    return 0 if done else 3
+    if tune: return tuning(path.with_name(path.name.replace('style', 'style_tuning')), runs, once, quick)
+    return tables(path, runs, once, quick, part and tuple(map(int, part.split('/'))))
 
-if __name__=='__main__':
-    args = sys.argv[1:]
-    def option(name): return args.pop(args.index(name)+1) if name in args else None
-    runs,part = Path(option('--runs') or 'runs/style_tables'),option('--part')
-    names = [a for a in args if a[:2]!='--']
-    quick,tune = '--quick' in args,'--tune' in args
-    name = 'style_tuning' if tune else 'style'
-    path = Path(names[0] if names else f'runs/{name}-quick.json' if quick else f'nbs/assets/evidence/{name}.json')
-    sys.exit(main(path, runs/'quick' if quick else runs, '--next' in args, quick, part and tuple(map(int, part.split('/'))), tune))
+if __name__=='__main__': arguments(main, 'nbs/assets/evidence/style.json')

@@ -134,7 +134,8 @@ def arguments(main, file):
     """Call the `main` of a script with what its command line says, and exit: 3 where it says that rows are missing.
 
     `main` gets what it asks for by name: `path`, the FILE that was named, else `file`; `once`, --next; `quick`, --quick, which
-    has a file and a folder of its own; `runs`, --runs FOLDER; any other is an option with a value."""
+    has a file and a folder of its own; `runs`, --runs FOLDER; any other is a switch if it is False by default, or else an
+    option with a value."""
     script = main.__globals__
     name = Path(script['__file__']).stem
     parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, description=script['__doc__'], allow_abbrev=False,
@@ -143,7 +144,7 @@ def arguments(main, file):
     for o,p in signature(main).parameters.items():
         if o in ('once','quick'): parser.add_argument('--next' if o=='once' else '--quick', dest=o, action='store_true')
         elif o=='runs': parser.add_argument('--runs', type=Path, default=Path('runs')/name if p.default is p.empty else p.default)
-        elif o!='path': parser.add_argument(f'--{o}')
+        elif o!='path': parser.add_argument(f'--{o}', **(dict(action='store_true') if p.default is False else {}))
     given = vars(parser.parse_args())
     quick = given.get('quick')
     given['path'] = given['path'] or Path(f'runs/{name}-quick.json' if quick else file)
