@@ -158,8 +158,8 @@ class GrowthCallback(Callback):
 
     def before_batch(self):
         self.learn.state = self.schedule.next_batch(self.images_seen)
-        seed_all = torch.default_generator if self.dls.device.type=='cpu' else torch # what it is for other devices is slow
-        seed_all.manual_seed(step_seed(self.seed, self.images_seen))
+        seeded = torch.default_generator if self.dls.device.type=='cpu' else torch # the latter is slow
+        seeded.manual_seed(step_seed(self.seed, self.images_seen))
 
     def after_batch(self): self.model.images_seen += len(self.xb[0])*self.learn.processes.world
 

@@ -143,9 +143,9 @@ def test_page_runs_from_its_visible_code_in_an_empty_folder(visible, stem, tmp_p
 
 def test_results_of_a_page_are_fetched_where_they_are_missing(visible, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = "small = read(pages/'assets/style/configs.json', Path('assets/swd/bench.json'))"
+    code = "small = read(pages/'assets/evidence/style.json', Path('assets/swd/bench.json'))"
     for _ in range(2): exec(visible.results_code(code, (root/'nbs').as_uri()), {})
-    for f in ('style/configs.json','swd/bench.json'): assert json.loads((tmp_path/'assets'/f).read_text()) and f in visible.results_code(code, '')
+    for f in ('evidence/style.json','swd/bench.json'): assert json.loads((tmp_path/'assets'/f).read_text()) and f in visible.results_code(code, '')
     assert visible.results_code('plot()', '')=='' and 'a.png' in visible.results_code("imread('assets/x/a.png')", '')
 
 @pytest.mark.parametrize('page', pages, ids=lambda p: p.stem)

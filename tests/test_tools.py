@@ -6,7 +6,7 @@ from helpers import noise as bytes_of, root
 from progrow.data import ImagePyramid, pyramid_levels
 
 tools = root/'tools'
-writers = ('bench','bench_swd','demo','demo_seeds','gpu_check','pair','style_configs')
+writers = ('bench','bench_swd','demo','demo_seeds','gpu_check','pair')
 
 @pytest.fixture
 def tool(monkeypatch):
@@ -50,7 +50,7 @@ def test_scripts_write_by_it(name):
     assert 'results.write(' in text and 'write_text(' not in text and 'importlib.metadata' not in text
     assert ast.get_docstring(ast.parse(text)).count('usage: ')==1
 
-@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','style/configs.json','speed/growing.json','speed/bench.json','search/trials.json'))
+@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','evidence/style.json','speed/growing.json','speed/bench.json','search/trials.json'))
 def test_what_is_kept_says_its_settings_and_versions(path):
     made = kept_in(path)
     assert made['settings'] and made['versions']['torch'] and len(made)>2

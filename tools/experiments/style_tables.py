@@ -96,15 +96,15 @@ def separability(G, n):
 
 # ---- runs
 
-def run(images, own, seed, folder, factor, n, tables=True):
-    "Train and judge one row"
+def run(images, own, seed, folder, factor, n, picture=None, tables=True):
+    "Train and judge one row; sixteen pictures go to `picture`"
     learn = learner(images, own, factor, seed)
     with learn.no_bar(), learn.no_logging(): learn.fit_in(folder, minutes=2)
     G = learn.model.averaged
     values,floors = score(G, images, n)
     row = dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(learn.clock.seconds), values=values, floors=floors)
     if not tables: return row
-    sheet(sample_images(G, 32, seed=1), folder.parent/f'{folder.name}.png', scale=2)
+    if picture: sheet(sample_images(G, 16, seed=1), picture, scale=2)
     if own['config'] in 'EF' and not own.get('mapping_layers', 8)<8: row['mixed'] = mixing(G, n//2)
     return dict(row, lengths=lengths(G, n//4), separability=separability(G, 2*n))
 
@@ -121,8 +121,9 @@ def tables(path, runs, once, quick, part):
     if part is None: gather(path, wanted)
     else: wanted,path = wanted[part[0]-1::part[1]],path.with_name(f'{path.name}.{part[0]}')
     def make(asked):
-        folder = runs/f"{asked['arm']}-{asked['seed']}".replace(' ', '-').replace(',', '').replace('%', '')
-        return run(images, settings_of(asked['arm']), asked['seed'], folder, factor, n)
+        name = f"{asked['arm']}-{asked['seed']}".replace(' ', '-').replace(',', '').replace('%', '')
+        picture = path.parent/'style'/f'{name}.png' if asked['arm'] in tuple('ABCDEF') and not asked['seed'] else None
+        return run(images, settings_of(asked['arm']), asked['seed'], runs/name, factor, n, picture)
     return make_rows(path, settings(factor, n), wanted, make, once)
 
 def gather(path, wanted):
