@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from math import ceil
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median_low
 from time import perf_counter
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -281,16 +281,19 @@ def seconds_per_step(
     real:Tensor, # (n, c, r, r) in [-1, 1]
     labels=None, # (n,) whole numbers, for generators with classes
     alpha:float=1., # Weight of the newest block; below 1 both paths are computed
-    budget:float=.25, # Seconds for all steps, if a round takes less
-    patience:float=20. # Seconds after which a round is broken off
+    budget:float=1., # Seconds for all steps; a quarter is enough for three rounds, and one is always made
+    patience:float=20. # Seconds after which that one is broken off
 )->float: # Seconds, without the optimizer
     "Time steps of both players: after one that warms up, the median round, from one penalty of the loss to the next"
     times,n = [],vars(players.loss).get('period', 1)
+    def enough():
+        spent,rounds = sum(times),len(times)//n
+        return times and (spent>=patience or rounds and spent>=budget or rounds>2 and spent>=budget/4)
     with _undisturbed(players) as p:
-        while len(times)<2 or len(times)<=n and sum(times)<patience or sum(times)<budget:
-            times.append(_timed_step(p, real, labels, alpha))
-    rounds = [mean(times[i:i+n]) for i in range(1, len(times)-n+1, n)]
-    return median(rounds or [mean(times[1:])])
+        _timed_step(p, real, labels, alpha)
+        while not enough(): times.append(_timed_step(p, real, labels, alpha))
+    rounds = [mean(times[i:i+n]) for i in range(0, len(times)-n+1, n)]
+    return median_low(rounds or [mean(times)])
 
 def _timed_step(p, real, labels, alpha): # seconds
     begun = perf_counter()

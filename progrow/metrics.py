@@ -196,10 +196,10 @@ def evaluate(
     "Judge a generator. `ValueError` for unknown metrics, images of another size, or a metric without its network"
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if problem := metrics_problem(metrics, network): raise ValueError(problem)
-    network = feature_network(network) if isinstance(network, str) else network
     G,resolution,name = _generator(generator)
     images = _reals(generator, images, resolution)
     if problem := metrics_problem(metrics, network, images.image_channels): raise ValueError(problem)
+    network = feature_network(network) if isinstance(network, str) else network
     known,(real,other) = digest(images),_two_heaps(images, resolution, n, seed)
     fake = to_uint8(_draw(G, len(real), seed, psi, resolution, batch_size)).cpu().numpy()
     sides = Sides(real, fake, network, G, seed, progress, psi)
