@@ -227,10 +227,10 @@ def _squared_length(scores, images, full_resolution, scale):
 class _Lazy(Loss):
     "A loss whose penalty comes every few critic steps"
     def _every(self, name, key):
-        self.period = vars(self)[name] # steps from one penalty to the next
-        self._key,self._step = key,0 # steps since the last penalty, and what a checkpoint calls them
-        if 1<=self.period<inf and self.period%1==0: return int(self.period)
-        raise ValueError(f"{name} must be a whole number of critic steps, 1 or more, got {self.period}")
+        n,self._key,self._step = vars(self)[name],key,0 # steps since the last penalty; its name in a checkpoint
+        if not (1<=n<inf and n%1==0): raise ValueError(f"{name} must be a whole number of critic steps, 1 or more, got {n}")
+        self.period = int(n)
+        return self.period
     def _due(self, weight, real): return weight*self.period if self._step==0 or real.is_meta else 0.
     def _passed(self, real): # a step that breaks off does not count
         if not real.is_meta: self._step = int((self._step+1) % self.period)

@@ -299,7 +299,7 @@ def test_nobody_knows_what_is_free(small, monkeypatch):
     (WGANGP(), [9., .9, .05, .05], .05), # one that warms up, and one in which the machine was busy
     (WGANGP(), [9., .1, .2, .1], .1),
     (NonSaturating(r1_every=4), [9., *3*[.02, .02, .02, .1]], .04), # one in four has a penalty
-    (NonSaturating(r1_every=4), [9., 1., 1., 1., 5.], 2.),
+    (NonSaturating(r1_every=4.), [9., 1., 1., 1., 5.], 2.), # as a command line gives it
     (NonSaturating(r1_every=4), [30., 30.], 30.)], ids=str) # broken off
 def test_the_median_round_counts(small, monkeypatch, loss, steps, want):
     left = iter(steps)
