@@ -202,8 +202,7 @@ def open_run(
     tell:bool=True # See `load_checkpoint`
 )->SavedRun: # As its newest good checkpoint tells it
     "Read a run. Raises `FileNotFoundError` where there is none, `ValueError` for a damaged one"
-    path = Path(path).expanduser()
-    within = path/'checkpoints'
+    within = (path := Path(path).expanduser())/'checkpoints'
     if problem := _no_run(path, within): raise FileNotFoundError(problem)
     return SavedRun(load_checkpoint(within if within.is_dir() else path, tell), path)
 
