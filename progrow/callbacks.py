@@ -20,7 +20,7 @@ from fastai.callback.core import Callback
 from fastai.learner import AvgSmoothLoss, Recorder
 from fastcore.basics import patch
 from fastcore.foundation import L
-from .cost import seconds_per_image
+from .cost import corrected, seconds_per_image, stages_left
 from .files import atomic_write, moved
 from .images import enlarge, show_images
 from .progress import Progress
@@ -217,15 +217,28 @@ class GrowthBar(Callback):
     def __init__(self, show:str|None=None): self.show,self.say = show,None # See `how_to_show`
     def before_fit(self):
         time_left(self.learn)
+        self.sizes = stages_left(self.schedule, self.images_seen) # resolution -> images of a batch
+        self.timed = {r:self.per_image[r]*n for r,n in self.sizes.items()} # seconds for a step
+        self.taken = {} # [seconds, steps], but for the first
         self.say = Progress(self.schedule.total_images, self.show)
-    def before_train(self): self.begun,self.first = perf_counter(),self.images_seen
+    def before_train(self): self.begun = perf_counter()
     def after_batch(self):
-        self.per_image[self.state.resolution] = (perf_counter()-self.begun)/(self.images_seen-self.first)
+        self.correct(perf_counter()-self.begun)
         if self.say.show=='bar': self.tell()
+        self.begun = perf_counter()
     def after_epoch(self): self.tell()
     def close(self):
         "Also after an error"
         if self.say: self.say.close()
+
+@patch
+def correct(self:GrowthBar, seconds):
+    "Take a step into account; the first one of a resolution warms up"
+    r = self.state.resolution
+    if r not in self.taken: self.taken[r] = [0., 0]; return
+    self.taken[r] = [self.taken[r][0]+seconds, self.taken[r][1]+1]
+    step = self.taken[r][0]/self.taken[r][1]
+    for k,t in {r:step, **corrected(self.timed, r, step)}.items(): self.per_image[k] = t/self.sizes[k]
 
 @patch
 def tell(self:GrowthBar):

@@ -228,19 +228,24 @@ def save_checkpoint(
 
 # %% ../nbs/36_checkpoint.ipynb #b6326933
 def load_checkpoint(
-    path # A file of `save_checkpoint`, or its folder: then the newest that is good
+    path, # A file of `save_checkpoint`, or its folder: then the newest that is good
+    tell:bool=True # Warn of those that are passed over; False: whoever reads the folder next does
 )->dict: # The content, and `images_seen`; all tensors on the CPU
-    "Read a checkpoint. In a folder, one that cannot be read is passed over with a warning"
-    path = Path(path)
+    "Read a checkpoint. In a folder, one that cannot be read is passed over with a warning. `ValueError`: none can"
+    path,bad = Path(path),[]
     if not path.is_dir(): return _checkpoint(path)
     if not (files := checkpoints(path)):
         raise FileNotFoundError(f"there is no checkpoint in {path}: "
                                 "give the folder that save_checkpoint wrote to, or start a new run")
     for p in files:
-        try: return _checkpoint(p)
-        except (ValueError, OSError) as e: warn(f"passing over a checkpoint: {e}", stacklevel=2)
-    raise ValueError(f"none of the {len(files)} checkpoints in {path} can be read: the warnings say why. "
-                     "Start a new run in another folder")
+        try: held = _checkpoint(p)
+        except (ValueError, OSError) as e: bad.append(e)
+        else:
+            for e in bad if tell else (): warn(f"passing over a checkpoint: {e}. {p.name} is taken instead, "
+                                               "and what was trained after it is lost", stacklevel=2)
+            return held
+    raise ValueError(f"none of the {len(files)} checkpoints in {path} can be read: {'; '.join(map(str, bad))}. "
+                     "This run cannot go on: start a new one in another folder")
 
 def _checkpoint(path):
     held = load_tensors(path, 'progrow-checkpoint', 1)
@@ -383,9 +388,12 @@ def _held(path):
     "What a file, or the folder of a run, holds: its newest good checkpoint; where there is none, its result"
     if not path.is_dir(): return load_tensors(path, ('progrow-generator','progrow-checkpoint'), 1)
     try: return load_checkpoint(path/'checkpoints' if (path/'checkpoints').is_dir() else path)
-    except (FileNotFoundError, ValueError):
-        if (path/'generator.pt').is_file(): return _held(path/'generator.pt')
-        raise
+    except (FileNotFoundError, ValueError) as e:
+        if not (result := path/'generator.pt').is_file(): raise
+        held = _held(result)
+        if isinstance(e, ValueError): # not where the checkpoints were removed
+            warn(f"{e}. {result} is taken instead, a generator alone: its critic is lost", stacklevel=3)
+        return held
 
 def load_generator(
     path, # A file of `save_generator` or `learn.export`, a checkpoint, a run's folder, or one of `shipped_generators()`

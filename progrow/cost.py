@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['half_operations', 'Meter', 'tensor_bytes', 'HalfPrecision', 'on_meta', 'StepCost', 'step_cost', 'readable_bytes',
            'readable_time', 'FixedMemory', 'weights_memory', 'available_memory', 'check_memory', 'stages_left',
-           'seconds_per_step', 'seconds_per_image', 'memory_per_stage', 'plan', 'plan_text']
+           'seconds_per_step', 'seconds_per_image', 'corrected', 'memory_per_stage', 'plan', 'plan_text']
 
 # %% ../nbs/35_cost.ipynb #c86ba5a2
 from bisect import bisect_right
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from math import ceil
 from pathlib import Path
+from statistics import mean, median_low
 from time import perf_counter
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -279,17 +280,28 @@ def seconds_per_step(
     players:Players, # Who play; nothing of them changes
     real:Tensor, # (n, c, r, r) in [-1, 1]
     labels=None, # (n,) whole numbers, for generators with classes
-    alpha:float=1. # Weight of the newest block; below 1 both paths are computed
+    alpha:float=1., # Weight of the newest block; below 1 both paths are computed
+    budget:float=1., # Seconds for all steps; a quarter is enough for three rounds, and one is always made
+    patience:float=20. # Seconds after which that one is broken off
 )->float: # Seconds, without the optimizer
-    "Time a step of both players, the second of two: the first warms up"
+    "Time steps of both players: after one that warms up, the median round, from one penalty of the loss to the next"
+    times,n = [],vars(players.loss).get('period', 1)
+    def enough():
+        spent,rounds = sum(times),len(times)//n
+        return times and (spent>=patience or rounds and spent>=budget or rounds>2 and spent>=budget/4)
     with _undisturbed(players) as p:
-        for _ in range(2):
-            begun = perf_counter()
-            _backward(p.critic_terms(real, alpha, labels))
-            with p.critic_frozen():
-                loss = p.generator_term(len(real), real.shape[-1], alpha, labels, real)
-                loss.backward()
-            loss.item() # wait for the device
+        _timed_step(p, real, labels, alpha)
+        while not enough(): times.append(_timed_step(p, real, labels, alpha))
+    rounds = [mean(times[i:i+n]) for i in range(0, len(times)-n+1, n)]
+    return median_low(rounds or [mean(times)])
+
+def _timed_step(p, real, labels, alpha): # seconds
+    begun = perf_counter()
+    _backward(p.critic_terms(real, alpha, labels))
+    with p.critic_frozen():
+        loss = p.generator_term(len(real), real.shape[-1], alpha, labels, real)
+        loss.backward()
+    loss.item() # wait for the device
     return perf_counter()-begun
 
 # %% ../nbs/35_cost.ipynb #be554870
@@ -310,10 +322,21 @@ def seconds_per_image(
         if step<=patience:
             ids = np.arange(n) % len(images)
             labels = torch.from_numpy(images.labels[ids]).to(players.device) if players.generator.num_classes else None
-            step = seconds_per_step(players, images.batch(ids, r).to(players.device), labels, alpha(r))
+            real = images.batch(ids, r).to(players.device)
+            step = seconds_per_step(players, real, labels, alpha(r), patience=patience)
         else: step *= count(r, n)/count(*last)
         res[r],last = step/(n*world),(r, n)
     return res
+
+# %% ../nbs/35_cost.ipynb #tim00002
+def corrected(
+    timed:dict, # Resolution -> seconds for a step, before the run
+    resolution:int, # That is trained now
+    taken:float # Seconds that a step of it takes
+)->dict: # Resolution -> seconds for a step, of those above it
+    "What steps to come will take, as far as the present ones tell it"
+    before = timed[resolution]
+    return {r: min(t*taken/before, t+taken-before) for r,t in timed.items() if r>resolution}
 
 # %% ../nbs/35_cost.ipynb #18cea5fa
 def memory_per_stage(

@@ -227,13 +227,14 @@ def _squared_length(scores, images, full_resolution, scale):
 class _Lazy(Loss):
     "A loss whose penalty comes every few critic steps"
     def _every(self, name, key):
-        self._n,self._key,self._step = vars(self)[name],key,0 # steps since the last penalty, and what a checkpoint calls them
-        if 1<=self._n<inf and self._n%1==0: return int(self._n)
-        raise ValueError(f"{name} must be a whole number of critic steps, 1 or more, got {self._n}")
-    def _due(self, weight, real): return weight*self._n if self._step==0 or real.is_meta else 0.
+        n,self._key,self._step = vars(self)[name],key,0 # steps since the last penalty; its name in a checkpoint
+        if not (1<=n<inf and n%1==0): raise ValueError(f"{name} must be a whole number of critic steps, 1 or more, got {n}")
+        self.period = int(n)
+        return self.period
+    def _due(self, weight, real): return weight*self.period if self._step==0 or real.is_meta else 0.
     def _passed(self, real): # a step that breaks off does not count
-        if not real.is_meta: self._step = int((self._step+1) % self._n)
-    def state_dict(self): return {self._key:self._step} if self._n>1 else {}
+        if not real.is_meta: self._step = int((self._step+1) % self.period)
+    def state_dict(self): return {self._key:self._step} if self.period>1 else {}
     def load_state_dict(self, state): super().load_state_dict(state); self._step = int(state.get(self._key, 0))
 
 # %% ../nbs/31_losses.ipynb #5111c97f

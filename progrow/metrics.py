@@ -76,7 +76,8 @@ def against(self:Sides,
     return res
 
 # %% ../nbs/55_metrics.ipynb #429ac3cd
-Metric = namedtuple('Metric', 'function better needs_network needs_generator name', defaults=(False, False, ''))
+Metric = namedtuple('Metric', 'function better needs_network needs_generator name colours',
+                    defaults=(False, False, '', False))
 
 evaluators = {} # name -> `Metric`: a function of `Sides` -> {label: number}, which way is better, and what it needs
 
@@ -84,11 +85,12 @@ def evaluator(
     name:str, # To ask for it by
     better:str, # `'lower'`, `'higher'`, or `'as reals'`
     needs_network:bool=False, # Does it look at features?
-    needs_generator:bool=False # Does it draw by itself? Then real pictures have no such number
+    needs_generator:bool=False, # Does it draw by itself? Then real pictures have no such number
+    colours:bool=False # Does it take grey and colour pictures only, of 1 or 3 channels? All that look at features do
 ): # A decorator
     "Make a function of `Sides` a metric of `evaluate`"
     def add(f):
-        evaluators[name] = Metric(f, better, needs_network, needs_generator, name)
+        evaluators[name] = Metric(f, better, needs_network, needs_generator, name, colours or needs_network)
         return f
     return add
 
@@ -104,7 +106,7 @@ def _published(s): return _swd(s, **swd_published)
 @evaluator('swd-quick', 'lower')
 def _quick(s): return _swd(s, **swd_quick)
 
-@evaluator('ms-ssim', 'as reals')
+@evaluator('ms-ssim', 'as reals', colours=True)
 def _variety(s): return {'MS-SSIM':ms_ssim(s.fake, seed=s.seed)}
 
 # %% ../nbs/55_metrics.ipynb #eecaa891
@@ -168,12 +170,15 @@ def save(self:Evaluation,
     return write_json(path, dict(settings=self.settings, values=self.values, floors=self.floors, versions=versions))
 
 # %% ../nbs/55_metrics.ipynb #e2c64d2c
-def metrics_problem(metrics, network):
-    "What is wrong with the metrics asked for, or None"
+def metrics_problem(metrics, network, channels=3):
+    "What is wrong with the metrics asked for, for pictures of so many channels, or None"
     if odd := [m for m in metrics if m not in evaluators]:
         return f"there is no metric {odd[0]!r}: take some of {', '.join(evaluators)}"
     if network is None and (blind := [m for m in metrics if _metric(m).needs_network]):
         return f"{blind[0]!r} needs a network that sees: pass network='inception', or 'lite0' offline"
+    if channels not in (1,3) and (odd := [m for m in metrics if _metric(m).colours]):
+        others = [m for m in evaluators if not _metric(m).colours]
+        return f"{odd[0]!r} takes pictures of 1 or 3 channels, these have {channels}: take some of {', '.join(others)}"
 
 # %% ../nbs/55_metrics.ipynb #46bca8bd
 def evaluate(
@@ -191,9 +196,10 @@ def evaluate(
     "Judge a generator. `ValueError` for unknown metrics, images of another size, or a metric without its network"
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if problem := metrics_problem(metrics, network): raise ValueError(problem)
-    network = feature_network(network) if isinstance(network, str) else network
     G,resolution,name = _generator(generator)
     images = _reals(generator, images, resolution)
+    if problem := metrics_problem(metrics, network, images.image_channels): raise ValueError(problem)
+    network = feature_network(network) if isinstance(network, str) else network
     known,(real,other) = digest(images),_two_heaps(images, resolution, n, seed)
     fake = to_uint8(_draw(G, len(real), seed, psi, resolution, batch_size)).cpu().numpy()
     sides = Sides(real, fake, network, G, seed, progress, psi)
@@ -263,6 +269,7 @@ class MetricsCallback(Callback):
         self.metrics,self.n,self.network,self.every_kimg,self.path = metrics,n,network,every_kimg,path
         self.rows = []
     def before_fit(self):
+        if problem := metrics_problem(self.metrics, self.network, self.images.image_channels): raise ValueError(problem)
         if isinstance(self.network, str): self.network = feature_network(self.network)
     def state_dict(self): return {'rows':self.rows}
     def load_state_dict(self, state): self.rows = list(state['rows'])

@@ -72,7 +72,7 @@ def resume_run(
 )->ProgressiveLearner: # Trained to the end of its schedule
     "Go on with a run, with nothing but its folder; if asked, further than it was to go"
     folder = Path(folder).expanduser()
-    run = open_run(folder)
+    run = open_run(folder, tell=False) # it is read again, and told, when the folder is locked
     if not (folder/'checkpoints').is_dir(): raise ValueError(f"{folder} lies within a run: give the folder of the run, {folder.parent}")
     grown = resolution not in (None, run.schedule.resolution)
     changed = ('resolution',)*grown + ('images',)*more_images

@@ -109,7 +109,8 @@ def _kept_apart(learn, folder, unnamed):
 def _fit_and_save(learn, folder, cbs, show, writes):
     "Train, and write the results, also where only the last checkpoint failed: with an older one the same call goes on"
     failed,before = [],learn.images_seen
-    try: learn.fit(cbs=cbs, show=show)
+    try:
+        with learn.removed_cbs(_memory_guards(learn)): learn.fit(cbs=cbs, show=show) # they were asked before
     except OSError as e: failed.append(e)
     good = not failed or not learn.ticks_left() and checkpoints(folder/'checkpoints')
     if writes and good and (learn.images_seen>before or not all((folder/o).exists() for o in _results(learn))):
@@ -120,8 +121,9 @@ def _fit_and_save(learn, folder, cbs, show, writes):
 
 def _fits(learn):
     "Raises `ValueError` for a run that does not fit into the memory that is free"
-    for c in learn.cbs:
-        if isinstance(c, FitsInMemory): c.before_fit()
+    for c in _memory_guards(learn): c.before_fit()
+
+def _memory_guards(learn): return [c for c in learn.cbs if isinstance(c, FitsInMemory)]
 
 def _say_how_long(learn, show, yes):
     "Say how long the rest will take on this machine. Raises `ValueError` where that is too long"
@@ -196,13 +198,13 @@ class SavedRun:
 
 # %% ../nbs/43_runs.ipynb #457f58a5
 def open_run(
-    path # A checkpoint, a folder of them, or the folder of a run
+    path, # A checkpoint, a folder of them, or the folder of a run
+    tell:bool=True # See `load_checkpoint`
 )->SavedRun: # As its newest good checkpoint tells it
     "Read a run. Raises `FileNotFoundError` where there is none, `ValueError` for a damaged one"
-    path = Path(path).expanduser()
-    within = path/'checkpoints'
+    within = (path := Path(path).expanduser())/'checkpoints'
     if problem := _no_run(path, within): raise FileNotFoundError(problem)
-    return SavedRun(load_checkpoint(within if within.is_dir() else path), path)
+    return SavedRun(load_checkpoint(within if within.is_dir() else path, tell), path)
 
 def _no_run(path, within): # Why there is none to open, or None
     if not path.is_dir() or checkpoints(within) or checkpoints(path): return None
@@ -236,7 +238,7 @@ def pictures_of(
     source # As for `open_run`
 ): # An `ImagePyramid`
     "What a run learned from, read again. Raises `ValueError` for what does not say it"
-    try: run = open_run(source)
+    try: run = open_run(source, tell=False) # whoever draws with it tells what is damaged
     except (ValueError, FileNotFoundError) as e:
         raise ValueError(f"{source} does not say which pictures it learned from: name them") from e
     return run.pictures()
@@ -249,7 +251,8 @@ def open_generator(
 )->nn.Module: # In eval mode; draws at the largest resolution that is fully faded in, unless asked otherwise
     "A generator ready to draw, from anything that holds one. Raises `FileNotFoundError` or `ValueError`"
     path = Path(source).expanduser()
-    if path.is_dir() and not (path/'generator.pt').is_file(): open_run(path) # says what is missing
+    problem = _no_run(path, path/'checkpoints')
+    if problem and not (path/'generator.pt').is_file(): raise FileNotFoundError(problem)
     return load_generator(source, device, network)
 
 # %% ../nbs/43_runs.ipynb #4d5fa70b

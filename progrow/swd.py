@@ -12,6 +12,7 @@ from torch import Tensor
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from .picture_files import most_channels
 
 # %% ../nbs/50_swd.ipynb #f856f47c
 def random_directions(
@@ -109,12 +110,13 @@ def normalize_descriptors(
     return ((p-mean)/_scale(var)).flatten(1)
 
 # %% ../nbs/50_swd.ipynb #eb4eec51
-def check_pictures(x, name):
-    "Raise unless `x` can be a set of pictures"
+def check_pictures(x, name, most=3):
+    "Raise unless `x` can be a set of pictures, of 1 or 3 channels, or of up to `most`"
+    channels,said = ((1,3), '1 or 3') if most==3 else (range(1, most+1), f'1 to {most}')
     if not isinstance(x, (Tensor, np.ndarray)):
         raise TypeError(f"{name}: got a {type(x).__name__}, expected a torch tensor or a NumPy array (n, c, h, w); stack lists first")
-    if x.ndim!=4 or x.shape[1] not in (1,3):
-        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected (n, c, h, w) with 1 or 3 channels; "
+    if x.ndim!=4 or x.shape[1] not in channels:
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected (n, c, h, w) with {said} channels; "
                          "move channels to the second place with permute or transpose")
     if str(x.dtype).replace('torch.','') not in ('uint8','float16','bfloat16','float32','float64'):
         raise TypeError(f"{name}: got {x.dtype}, expected uint8 in 0..255 or floats in [-1,1]; "
@@ -136,7 +138,8 @@ def _size(x): return 'x'.join(map(str, x.shape[2:]))
 
 def _sets_problem(real, fake, min_resolution):
     "What is wrong with two sets to compare, or None"
-    h,w = real.shape[2:]
+    (a,b),(h,w) = (real.shape[1], fake.shape[1]),real.shape[2:]
+    if a!=b and {a,b}!={1,3}: return f"real images have {a} channels and fake ones {b}: compare pictures of one kind"
     if real.shape[2:]!=fake.shape[2:]:
         return f"real images are {_size(real)} and fake ones {_size(fake)}: compare at one resolution"
     if h!=w or h&(h-1): return f"images are {h}x{w}: expected squares whose side is a power of two"
@@ -166,8 +169,8 @@ def _workers(device):
 # %% ../nbs/50_swd.ipynb #bdf37ab0
 class _LevelPatches:
     "The patches of one set at level `i`, normalised, flattened, and cut anew, some images at a time, when they are needed"
-    def __init__(self, images, i, is_last, n_patches, generator, device, pmap):
-        self.images,self.i,self.is_last,self.device,self.pmap = images,i,is_last,device,pmap
+    def __init__(self, images, channels, i, is_last, n_patches, generator, device, pmap):
+        self.images,self.channels,self.i,self.is_last,self.device,self.pmap = images,channels,i,is_last,device,pmap
         n,r = len(images),images.shape[-1]>>i
         self.corners = torch.empty(n, n_patches, 2, dtype=torch.int16)
         for c in self.corners.split(4096): c.copy_(patch_corners(len(c), r, n_patches, generator))
@@ -175,23 +178,23 @@ class _LevelPatches:
         chunk = 16 if device.type=='cpu' else 512  # images; 16 keep a core's work in its cache
         self.spans = [(a, min(a+chunk, n)) for a in range(0, n, chunk)]
         w = torch.tensor([b-a for a,b in self.spans]).double()[:,None]/n
-        m,v = torch.empty(2, len(w), 3, dtype=torch.float64)
+        m,v = torch.empty(2, len(w), channels, dtype=torch.float64)
         def moments(k):
-            p,channel = self.cut(self.spans[k]),lambda x: x.mean(0).view(3,49).mean(1)
+            p,channel = self.cut(self.spans[k]),lambda x: x.mean(0).view(channels,49).mean(1)
             mean = channel(p)
             m[k],v[k] = mean.cpu(),channel(p.sub_(mean.repeat_interleave(49)).square_()).cpu()
         pmap(moments, range(len(w)))
         mean = (w*m).sum(0)
         var = (w*(v+(m-mean)**2)).sum(0)
-        self.mean,self.std = (o.float().view(3,1,1).to(device) for o in (mean, _scale(var)))
+        self.mean,self.std = (o.float().view(channels,1,1).to(device) for o in (mean, _scale(var)))
 
-    def cut(self, span): # (images·patches, 147)
-        x = as_pixels(self.images[slice(*span)], 'images', self.device).expand(-1, 3, -1, -1)
+    def cut(self, span): # (images·patches, 49·channels)
+        x = as_pixels(self.images[slice(*span)], 'images', self.device).expand(-1, self.channels, -1, -1)
         for _ in range(self.i): x = pyr_down(x)
         if not self.is_last: x = x - pyr_up(pyr_down(x))
         return patches((x-self.mean)/self.std, self.corners[slice(*span)].to(self.device).long()).flatten(1)
 
-    def sorted_shadows(self, directions, out): # (147, m) -> `out` (m, patches), each row sorted
+    def sorted_shadows(self, directions, out): # (49·channels, m) -> `out` (m, patches), each row sorted
         k = self.corners.shape[1]
         def project(span): torch.mm(directions.T, self.cut(span).T, out=out[:,span[0]*k:span[1]*k])
         self.pmap(project, self.spans)
@@ -206,7 +209,7 @@ swd_quick     = dict(n_patches=32,  n_directions=128, n_repeats=1)  # a sixteent
 
 @torch.no_grad()
 def sliced_wasserstein(
-    real, # (n, 1 or 3, r, r) torch tensor or NumPy array: uint8, or floats in [-1,1]; r a power of two
+    real, # (n, c, r, r) torch tensor or NumPy array: uint8, or floats in [-1,1]; c from 1 to 8, r a power of two
     fake, # As many images of the same size
     n_patches:int=128, # 7×7 patches per image and level
     n_directions:int=128, # Directions per repeat
@@ -217,11 +220,12 @@ def sliced_wasserstein(
     max_memory:int=2**30, # Bytes for shadows; less means more passes over the images, down to one direction at a time
 )->dict: # {64: …, 32: …, 16: …, 'mean': …}, times 1000; lower is nearer
     "ProGAN's distance between two sets of images, per level of detail (section 5). `TypeError`, `ValueError` for unlike sets"
-    for x,name in ((real,'real'), (fake,'fake')): check_pictures(x, name)
+    for x,name in ((real,'real'), (fake,'fake')): check_pictures(x, name, most_channels)
     problem = (_sets_problem(real, fake, min_resolution)
                or _settings_problem(n_patches=n_patches, n_directions=n_directions, n_repeats=n_repeats))
     if problem: raise ValueError(problem)
-    r = real.shape[-1]
+    r,channels = real.shape[-1],max(real.shape[1], fake.shape[1])
+    channels = 3 if channels==1 else channels
     sizes = [r>>i for i in range(r.bit_length()) if r>>i >= min_resolution]
     device = torch.device(device or next((x.device for x in (fake, real) if isinstance(x, Tensor)), 'cpu'))
     g,swd = torch.Generator().manual_seed(seed), {}
@@ -229,8 +233,8 @@ def sliced_wasserstein(
     room = torch.empty(2, min(m, max(1, max_memory//(2*4*n))), n, device=device)  # shadows; a row is a direction
     with _workers(device) as pmap:
         for i,r in enumerate(sizes):
-            sets = [_LevelPatches(x, i, r==sizes[-1], n_patches, g, device, pmap) for x in (real, fake)]
-            directions,total = random_directions(m, generator=g).to(device), 0.
+            sets = [_LevelPatches(x, channels, i, r==sizes[-1], n_patches, g, device, pmap) for x in (real, fake)]
+            directions,total = random_directions(m, 49*channels, generator=g).to(device), 0.
             for d in directions.split(room.shape[1], dim=1):
                 a,b = (s.sorted_shadows(d, o[:d.shape[1]]) for s,o in zip(sets, room))
                 total += a.sub_(b).abs_().mean(1).sum().item()

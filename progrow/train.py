@@ -112,7 +112,6 @@ def _batch_problem(images, batches, world):
 # %% ../nbs/45_train.ipynb #e48b1dc9
 def _network_problem(images, net):
     "Why a network cannot learn from images, or None"
-    if problem := network_problem(net): return problem
     name,k,c,n = type(net).__name__,net.num_classes,net.image_channels,images.image_channels
     if k and (images.labels is None or images.labels.max()>=k):
         held = 'no labels' if images.labels is None else f'labels up to {images.labels.max()}'
@@ -189,7 +188,7 @@ def _critic_for(source):
     return network_class('StyleDiscriminator', network_names) if lone else None
 
 _no_critic = ("start_from is a generator without its critic, so a new critic begins from random weights, and has to "
-              "learn first: begin from its run, if there is one, which has both")
+              "learn first: a run with a checkpoint that can be read has both")
 
 # %% ../nbs/45_train.ipynb #dd910859
 def progressive_learner(
@@ -231,6 +230,8 @@ def progressive_learner(
     asked,images = images,first_here(lambda: image_pyramid(images, schedule.resolution, **kwargs))
     if conditional and images.labels is None: raise ValueError(_no_labels)
     G,D = build_networks(images, s, seed, conditional, generator, discriminator or _critic_for(source), source)
+    built = [o for o in (G,D) if o is not generator and o is not discriminator] # the others were looked at before
+    if problem := _size_problem(schedule.resolution, s['loss'], *built): raise ValueError(problem)
     check_images(images, schedule, who.world, G, D)
     learn = ProgressiveLearner(images, G, D, schedule, s['loss'], s['mirror'], seed, s['average_kimg'],
                                s['reset_optimizer'], precision, cbs, device, s['average_decay'], switches)
@@ -290,4 +291,5 @@ def fit_progressive(
     if problem := watch_problem(path, **watch): raise ValueError(problem)
     if path is not None: check_folder(path, images, resume)
     learn = progressive_learner(images, resolution, **kwargs)
+    if problem := watch_problem(path, **watch, channels=learn.images.image_channels): raise ValueError(problem)
     return learn.dry_run() if dry_run else learn.fit_in(path, resume, minutes, tracker, show, yes=yes, watch=watch)

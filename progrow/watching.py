@@ -110,14 +110,17 @@ class Snapshots(Watcher):
 
 def watch_problem(
     folder, # Of the run, or None
-    keep_every=None, metrics=None, network=None # See `watchers`
+    keep_every=None, metrics=None, network=None, # See `watchers`
+    channels:int=3 # Of the pictures, as far as that is known
 )->str|None: # A sentence
     "What is wrong with how to watch a run, or None"
-    if folder is None and (keep_every or metrics): return "keep_every and metrics keep files in the folder of the run: give path= too"
+    if folder is None and (keep_every or metrics):
+        return "keep_every and metrics keep files in the folder of the run: give path= too"
     if keep_every is not None and not (0<=keep_every and isfinite(keep_every)):
         return f"keep_every must be a number of thousand images, or 0 to keep none, got {keep_every}"
     if network not in (None,'inception','lite0'): return f"there is no network {network!r}: take 'inception' or 'lite0'"
-    return import_module('progrow.best').metrics_problem(names, network) if (names := metric_names(metrics)) else None
+    names = metric_names(metrics)
+    return import_module('progrow.best').metrics_problem(names, network, channels) if names else None
 
 def metric_names(metrics):
     "`'swd, fd'` -> `['swd', 'fd']`"

@@ -362,6 +362,21 @@ def test_the_line_shows_where_the_run_stands(show, capsys):
     assert ('0.1 of 0.3 kimg' in err and 'critic -1.500, generator 0.250' in err)==(show=='lines')
     bar.close()
 
+def test_time_left_learns_from_the_steps_that_are_done():
+    learn = SimpleNamespace(schedule=short, images_seen=0, state=short(0), per_image=(timed := {4:.01, 8:.02}))
+    bar = GrowthBar('nothing')
+    bar.learn = learn; bar.before_fit()
+    batch = short(0).batch_size
+    def after(*steps):
+        for s in steps: bar.correct(batch*s)
+        return [round(learn.per_image[r], 6) for r in timed]
+    assert after(9.)==[.01, .02] # the first step warms up
+    assert after(.005, .005)==[.005, .01] # it was slow when it was timed
+    assert after(.035)==[.015, .025] # something besides the networks
+    learn.state = short(130); assert learn.state.resolution==8
+    assert after(9., .03)==[.015, .03]
+    bar.close()
+
 # --- log
 
 def rows(path): return [json.loads(l) for l in path.read_text().splitlines()]

@@ -362,8 +362,11 @@ def test_the_newest_good_one_is_taken(tmp_path):
     damage(tmp_path/'checkpoint-000000002.pt')
     with pytest.warns(UserWarning) as said: assert load_checkpoint(tmp_path)['images_seen']==1
     assert len(said)==2
+    assert all('checkpoint-000000001.pt is taken instead, and what was trained after it is lost' in str(o.message) for o in said)
     damage(tmp_path/'checkpoint-000000001.pt')
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match='none of the 3 checkpoints'): load_checkpoint(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error') # all that is wrong stands in the error
+        with pytest.raises(ValueError, match='none of the 3 checkpoints.*000000003.pt.*000000002.pt.*000000001.pt.*damaged'): load_checkpoint(tmp_path)
 
 @posix
 def test_a_dead_link_and_a_folder_are_passed_over(tmp_path):

@@ -8,6 +8,7 @@ import progrow.cost as cost
 from progrow.cost import HalfPrecision, Meter, available_memory, check_memory, on_meta, plan, plan_text, readable_bytes, readable_time, step_cost, tensor_bytes, weights_memory
 from progrow.losses import LSGAN, Loss, NonSaturating, WGANGP
 from progrow.networks import Discriminator, Generator
+from progrow.players import Players
 from progrow.schedule import GrowthSchedule
 from progrow.style import StyleDiscriminator, StyleGenerator
 
@@ -293,6 +294,18 @@ def test_nobody_knows_what_is_free(small, monkeypatch):
     assert check_memory(*small, WGANGP(), 16, 4)>0
 
 # --- plans
+
+@pytest.mark.parametrize('loss,steps,want', [
+    (WGANGP(), [9., .9, .05, .05], .05), # one that warms up, and one in which the machine was busy
+    (WGANGP(), [9., .1, .2, .1], .1),
+    (NonSaturating(r1_every=4), [9., *3*[.02, .02, .02, .1]], .04), # one in four has a penalty
+    (NonSaturating(r1_every=4.), [9., 1., 1., 1., 5.], 2.), # as a command line gives it
+    (NonSaturating(r1_every=4), [30., 30.], 30.)], ids=str) # broken off
+def test_the_median_round_counts(small, monkeypatch, loss, steps, want):
+    left = iter(steps)
+    monkeypatch.setattr(cost, '_timed_step', lambda *_: next(left))
+    assert cost.seconds_per_step(Players(*small, loss), torch.zeros(4, 3, 16, 16))==pytest.approx(want)
+    assert not [*left]
 
 def test_plan_agrees_with_the_schedule():
     s = GrowthSchedule.named('official', 64, gpus=8)

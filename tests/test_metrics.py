@@ -104,6 +104,18 @@ def test_path_length_needs_a_generator_and_reals_have_none(monkeypatch):
     G = Generator(16, latent_dim=4, fmap_max=4, num_classes=3)
     evaluate(G, images, 'ppl', n=20); assert given[-1]['labels']==[0,1,2]
 
+def test_pictures_of_other_channels_are_judged_by_what_takes_them_or_refused_before_anything_is_drawn(monkeypatch):
+    four = noise(40, channels=4)
+    e = evaluate(Reals(four), four, 'swd-quick', n=20)
+    assert e.table.value['SWD mean']>0 and set(e.values['swd-quick'])==set(e.floors['swd-quick'])
+    monkeypatch.setattr(metrics, '_draw', None)
+    for name,network in (('ms-ssim', None), ('fd', 'lite0')):
+        with pytest.raises(ValueError, match=f"'{name}' takes pictures of 1 or 3 channels, these have 4: take some of swd, swd-quick"):
+            evaluate(Reals(four), four, ['swd', name], network=network)
+    learn = tiny(four)
+    with pytest.raises(ValueError, match='these have 4'): learn.fit(cbs=MetricsCallback(('ms-ssim',)), show='nothing')
+    assert learn.images_seen==0
+
 def test_a_metric_says_everything_about_itself():
     assert all(v.name==k and v.better in ('lower','higher','as reals') and callable(v.function) for k,v in evaluators.items())
     assert {k for k,v in evaluators.items() if v.needs_network}=={'fd','kd','is','pr'}

@@ -1,11 +1,12 @@
 "Runs from their folders: presets go on, wrong folders are refused, good results survive damaged checkpoints."
-import json, os
+import json, os, warnings
 import pytest, torch
 from helpers import picture
 from fastai.callback.core import Callback
 from progrow.checkpoint import checkpoints
 from progrow.guards import FitsInMemory
-from progrow.runs import describe, open_generator, open_run
+from progrow.networks import Discriminator, Generator
+from progrow.runs import describe, open_generator, open_run, pictures_of
 from progrow.checkpoint import load_generator
 from progrow.schedule import GrowthSchedule
 from progrow.resume import rebuild, resume_run
@@ -39,7 +40,50 @@ def test_a_home_folder_is_understood_everywhere(run, monkeypatch):
     assert open_run('~/run').finished
     assert resume_run('~/run', noise(resolution=8), 'cpu', show='nothing').images_seen==open_run(run).images_seen
 
-@pytest.mark.filterwarnings('ignore:passing over')
+def told(call, error=None):
+    "What a call warns of"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        if error:
+            with pytest.raises(error): call()
+        else: call()
+    return [str(o.message) for o in said]
+
+def test_a_damaged_checkpoint_is_told_once_whoever_reads_the_folder(run):
+    (run/'checkpoints'/'checkpoint-000000300.pt').write_bytes(b'PK\3\4 cut')
+    images = noise(resolution=8)
+    for call in (lambda: resume_run(run, images, 'cpu', show='nothing'), lambda: fit_progressive(images, path=run, show='nothing', **long),
+            lambda: progressive_learner(images, schedule=shorter, start_from=run, device='cpu'), lambda: open_generator(run), lambda: describe(run)):
+        said, = told(call)
+        assert said.startswith('passing over a checkpoint: checkpoint-000000300.pt') and 'checkpoint-000000256.pt is taken instead' in said
+    (run/'generator.pt').unlink()
+    assert len(told(lambda: open_generator(run)))==1
+    assert not told(lambda: pictures_of(run), ValueError) # whoever draws with the run has told it
+
+def test_a_run_that_begins_from_a_damaged_one_says_what_it_takes_and_what_is_lost(run):
+    for p in checkpoints(run/'checkpoints'): p.write_bytes(p.read_bytes()[:-100])
+    def begin(**kw): return progressive_learner(noise(resolution=8), schedule=shorter, start_from=run, device='cpu', **kw)
+    damaged,lost = told(begin)
+    assert 'none of the 1 checkpoints' in damaged and 'checkpoint-000000256.pt is not a file' in damaged
+    assert 'generator.pt is taken instead, a generator alone: its critic is lost' in damaged and 'a new critic begins from random weights' in lost
+    told(lambda: begin(freeze_discriminator=1), ValueError)
+    (run/'generator.pt').unlink()
+    with pytest.raises(ValueError, match='none of the 1 checkpoints'): begin()
+
+def test_memory_is_counted_once_and_networks_are_looked_at_once(tmp_path, monkeypatch):
+    from progrow import guards, train
+    asked,look = [],train.network_problem
+    monkeypatch.setattr(guards, 'available_memory', lambda device: asked.append('memory') or 10**12)
+    monkeypatch.setattr(train, 'network_problem', lambda net: asked.append(type(net).__name__) or look(net))
+    sizes = dict(fmap_base=32, fmap_max=8)
+    own = dict(generator=Generator(8, latent_dim=6, **sizes), discriminator=Discriminator(8, **sizes))
+    learn = fit_progressive(noise(resolution=8), path=tmp_path/'own', show='nothing', **{**long, **own})
+    assert sorted(asked)==['Discriminator','Generator','memory'] and any(isinstance(c, FitsInMemory) for c in learn.cbs)
+    asked.clear()
+    progressive_learner(noise(resolution=8), **long)
+    assert sorted(asked)==['Discriminator','Generator']
+
+@pytest.mark.filterwarnings('ignore:none of the')
 def test_a_good_result_survives_damaged_checkpoints(run):
     for p in checkpoints(run/'checkpoints'): p.write_bytes(b'PK\3\4 cut')
     assert open_generator(run).resolution==8

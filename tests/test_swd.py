@@ -86,6 +86,13 @@ def test_forms_of_input_agree():
     assert sliced_wasserstein(real, as_float.double().numpy(), **fast) == want
     assert sliced_wasserstein(real[:,:1], fake[:,:1], **fast) == sliced_wasserstein(*(np.repeat(o[:,:1], 3, 1) for o in (real, fake)), **fast)
 
+@pytest.mark.parametrize('channels', [2, 4, 8])
+def test_other_channels_have_the_same_distance(channels):
+    real,fake = images(30, 16, channels),images(30, 16, channels, seed=1)//2
+    swd,g = sliced_wasserstein(real, fake, seed=3, **fast),torch.Generator().manual_seed(3)
+    a,b = (normalize_descriptors(patches(torch.tensor(o).float(), patch_corners(30, 16, 8, g))) for o in (real, fake))
+    assert swd[16]==pytest.approx(1e3*sliced_distance(a, b, random_directions(16, 49*channels, generator=g)).item(), rel=1e-4)
+
 def test_read_only_and_memory_mapped(tmp_path):
     np.save(tmp_path/'x.npy', images(20)); x = np.load(tmp_path/'x.npy', mmap_mode='r')
     with warnings.catch_warnings():
@@ -127,7 +134,8 @@ def test_floor():
     (images(20, 8), images(20, 8), ValueError, 'min_resolution=8'),
     (images(20, 4), images(20, 4), ValueError, 'do not fit'),
     (images(20, 24), images(20, 24), ValueError, 'power of two'),
-    (images(20, c=4), images(20), ValueError, '1 or 3'),
+    (images(20, c=4), images(20), ValueError, '4 channels and fake ones 3'),
+    (images(20, c=9), images(20, c=9), ValueError, '1 to 8 channels'),
     (images(20), images(20).astype(np.float32), ValueError, 'expected \\[-1,1\\]'),
     (images(20), images(20)*np.float32('nan'), ValueError, 'nan'),
     (images(20), images(20).astype(int), TypeError, 'int64'),

@@ -90,6 +90,13 @@ def test_the_best_is_kept_although_no_line_could_be_written(tmp_path, monkeypatc
     with pytest.warns(UserWarning, match='Judge: .*No space left'): run(tmp_path/'run', metrics='swd-quick')
     assert (tmp_path/'run'/'best.pt').exists() and not read_metrics(tmp_path/'run')
 
+def test_metrics_that_cannot_judge_these_pictures_are_refused_before_the_run(tmp_path):
+    four = noise(channels=4, resolution=8)
+    with pytest.raises(ValueError, match="'ms-ssim' takes pictures of 1 or 3 channels, these have 4"): fit_progressive(four, path=tmp_path/'run', show='nothing', metrics='ms-ssim', **long)
+    assert not (tmp_path/'run').exists()
+    fit_progressive(four, path=tmp_path/'run', show='nothing', metrics='swd-quick', **long)
+    assert read_metrics(tmp_path/'run') and (tmp_path/'run'/'best.pt').exists()
+
 def test_of_several_processes_only_the_first_one_watches(tmp_path):
     class Seen(Watcher):
         looks = 0
