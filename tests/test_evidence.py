@@ -13,7 +13,7 @@ evidence = root/'nbs'/'assets'/'evidence'
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(root/'tools'/'experiments'))
     yield importlib.import_module
-    for m in ('ablations','diverge','escalation','judges','losses','trials','results'): sys.modules.pop(m, None)
+    for m in ('ablations','diverge','escalation','judges','losses','style_tables','trials','results'): sys.modules.pop(m, None)
 
 def held(name): return json.loads((evidence/f'{name}.json').read_text(encoding='utf-8'))
 def prose(page):
@@ -302,3 +302,60 @@ def test_what_is_said_about_a_thousand_modes_is_in_the_file():
     assert 'after {} and {} pictures with the layer at full width, and after {} and {} without it'.format(*draws[0], *draws[1]) in text
     assert min(of('quarter', None, 'twins')[:2])>.99 and rows[0]['floor'][0]==pytest.approx(923, abs=.5) and 'the 923 of real pictures' in text
     assert min(r['pixels'] for r in rows if r['asked']['pictures']=='all')>1.25 and '1.3 times as far' in text
+
+# --- StyleGAN's tables
+
+def test_the_tables_of_stylegan_were_made_with_the_settings_of_the_script(script):
+    tables,made,tuning = script('style_tables'),held('style'),held('style_tuning')
+    assert made['settings']==json.loads(json.dumps(tables.settings())) and made['versions']['torch']
+    asked = [(r['asked']['arm'], r['asked']['seed']) for r in made['rows']]
+    assert len(set(asked))==len(asked)==len(tables.arms)*len(tables.seeds)
+    assert all(r['images']>=60000 for r in made['rows']) and tuning['settings']['seed'] not in tables.seeds
+    best = {a: min((r for r in tuning['rows'] if r['asked']['what'][0]==a), key=lambda r: r['values']['FD-Lite0'])['asked']['what'] for a in 'AF'}
+    for a,k in (('A','A'), ('F','others')): assert best[a]==f"{a} rate {tables.tuned[k]['rate']:g} {tables.tuned[k]['loss']!r}"
+
+def test_an_arm_is_the_network_that_its_name_says(script):
+    tables = script('style_tables')
+    def made(arm): return tables.learner(image_pyramid('avatars', 32, n=64), tables.settings_of(arm), .01).model.generator
+    plain,deep,none,mixing = (made(a) for a in ('B','traditional, 8 layers','style, 0 layers','mixing 50%'))
+    assert (plain.config['styles'], plain.config['mapping_layers'], deep.config['styles'], deep.config['mapping_layers'])==(False, 0, False, 8)
+    assert (none.config['mapping_layers'], none.config['styles'], none.mixing, mixing.mixing)==(0, True, .9, .5)
+    assert tables.latent_spaces(plain)=='z' and tables.latent_spaces(deep)=='zw' and tables.latent_spaces(none)=='z'
+
+def test_pictures_with_several_styles_take_each_of_them(script):
+    tables = script('style_tables')
+    G = tables.learner(image_pyramid('avatars', 32, n=64), tables.settings_of('F'), .01).model.generator
+    seen = []
+    def synthesis(w, *args): # which of the latent vectors each layer follows
+        z = tables.random_latents(4*3, G.latent_dim, 1)
+        known = G.mapping(z).unflatten(0, (3, 4))
+        seen.append((w[:,:,None]-known[:,None]).abs().sum(-1).argmin(-1))
+        return torch.zeros(len(w), 3, 32, 32)
+    G.synthesis = synthesis
+    tables.mixed_pictures(G, 3, 4)
+    for layers in seen[0].tolist(): assert layers==sorted(layers) and set(layers)=={0,1,2,3}
+
+def test_what_is_said_about_the_tables_of_stylegan_is_in_the_file():
+    text,made = prose('95_style_tables'),held('style')
+    def of(arm): return sorted((r for r in made['rows'] if r['asked']['arm']==arm), key=lambda r: r['asked']['seed'])
+    def values(arm, k): return [r['values'][k] for r in of(arm)]
+    def beaten(k): return ', '.join(b for b in 'BCDEF' if max(values('A', k))<min(values(b, k)))
+    assert f"by FD-Lite0 it beats {beaten('FD-Lite0')} with every seed, and by SWD all five others ({beaten('SWD mean')})" in text
+    def apart(a, b, k): return max(values(a, k))<min(values(b, k))
+    assert not any(apart(a, b, 'FD-Lite0') for a,b in ('CB','EF','FE'))
+    tried = {r['asked']['what'].split(' WGANGP')[0]: r['values']['FD-Lite0'] for r in held('style_tuning')['rows']}
+    assert f"came to {tried['A rate 0.004']:.0f} with a rate of 0.004 and to {tried['A rate 0.008']:.0f} with 0.008" in text
+    def rises(arm): return [r['mixed']['4']/r['mixed']['1']-1 for r in of(arm)]
+    def percent(x): return ', '.join(f'{100*v:+.0f}%' for v in x)
+    assert f"changes by {percent(rises('E'))} without mixing in training (three seeds)" in text and min(rises('E'))>0
+    assert f"{percent(rises('F'))} with 90% and {percent(rises('mixing 100%'))} with 100%" in text
+    def lengths(arm, space): return [r['lengths'][f'Lite0 {space} full'] for r in of(arm)]
+    eight = (*'CDEF','mixing 50%','mixing 100%')
+    ratios = [z/w for a in eight for z,w in zip(lengths(a, 'z'), lengths(a, 'w'))]
+    assert f'In all {len(ratios)} runs' in text and f'paths in $z$ are {min(ratios):.1f} to {max(ratios):.1f} times as long as in $w$' in text
+    def mean(x): return sum(x)/len(x)
+    depths = [mean(lengths(a, 'z')) for a in ('style, 0 layers','style, 1 layers','style, 2 layers','F')]
+    assert 'paths in $z$ have lengths of {:.0f}, {:.0f}, {:.0f} and {:.0f}'.format(*depths) in text
+    old,bent,straight = mean(lengths('B', 'z')),mean(lengths('traditional, 8 layers', 'z')),mean(lengths('traditional, 8 layers', 'w'))
+    assert f'{old:.0f} without it, {bent:.0f} in $z$ and {straight:.0f} in $w$ with eight layers' in text
+    assert max(lengths('F', 'w'))<min(lengths('E', 'w')) and 'Mixing shortens paths' in text
