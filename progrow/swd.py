@@ -12,7 +12,6 @@ from torch import Tensor
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from .picture_files import most_channels
 
 # %% ../nbs/50_swd.ipynb #f856f47c
 def random_directions(
@@ -220,7 +219,7 @@ def sliced_wasserstein(
     max_memory:int=2**30, # Bytes for shadows; less means more passes over the images, down to one direction at a time
 )->dict: # {64: …, 32: …, 16: …, 'mean': …}, times 1000; lower is nearer
     "ProGAN's distance between two sets of images, per level of detail (section 5). `TypeError`, `ValueError` for unlike sets"
-    for x,name in ((real,'real'), (fake,'fake')): check_pictures(x, name, most_channels)
+    for x,name in ((real,'real'), (fake,'fake')): check_pictures(x, name, most=8)
     problem = (_sets_problem(real, fake, min_resolution)
                or _settings_problem(n_patches=n_patches, n_directions=n_directions, n_repeats=n_repeats))
     if problem: raise ValueError(problem)
