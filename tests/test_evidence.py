@@ -335,6 +335,13 @@ def test_pictures_with_several_styles_take_each_of_them(script):
     tables.mixed_pictures(G, 3, 4)
     for layers in seen[0].tolist(): assert layers==sorted(layers) and set(layers)=={0,1,2,3}
 
+def test_files_of_parts_become_one_in_order(script, tmp_path):
+    tables,wanted = script('style_tables'),[dict(arm=a, seed=0) for a in 'ABC']
+    def write(name, *arms): (tmp_path/name).write_text(json.dumps(dict(settings={'n':1}, rows=[dict(asked=dict(arm=a, seed=0), fd=a) for a in arms])))
+    write('style.json', 'B'); write('style.json.1', 'C'); write('style.json.2', 'A', 'B')
+    tables.gather(tmp_path/'style.json', wanted)
+    assert [r['fd'] for r in json.loads((tmp_path/'style.json').read_text())['rows']]==['A','B','C'] and len(list(tmp_path.iterdir()))==1
+
 def test_what_is_said_about_the_tables_of_stylegan_is_in_the_file():
     text,made = prose('95_style_tables'),held('style')
     def of(arm): return sorted((r for r in made['rows'] if r['asked']['arm']==arm), key=lambda r: r['asked']['seed'])
@@ -359,3 +366,4 @@ def test_what_is_said_about_the_tables_of_stylegan_is_in_the_file():
     old,bent,straight = mean(lengths('B', 'z')),mean(lengths('traditional, 8 layers', 'z')),mean(lengths('traditional, 8 layers', 'w'))
     assert f'{old:.0f} without it, {bent:.0f} in $z$ and {straight:.0f} in $w$ with eight layers' in text
     assert max(lengths('F', 'w'))<min(lengths('E', 'w')) and 'Mixing shortens paths' in text
+    assert max(lengths('B', 'z'))<min(lengths('traditional, 8 layers', 'z')) and max(lengths('B', 'z'))>min(lengths('traditional, 8 layers', 'w'))
