@@ -27,6 +27,8 @@ fast = pace(batch_size=4, learning_rate=.008)
 late = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:24}, fade_kimg={8:1, 16:2, 32:3}, batch_size=4, learning_rate=.004)
 late8 = {**late, 'learning_rate':.008}
 weak = NonSaturating(r1=.1, r1_every=4)
+narrow = dict(schedule=late8, fmap_base=192, fmap_max=48)
+pairing = RelativisticPairing(.1, every=8)
 style = dict(config='D', schedule=from8, loss=NonSaturating(r1=10., r1_every=4, full_resolution=32))
 r1 = dict(loss=NonSaturating(r1=1., r1_every=4), decay=.5)
 
@@ -53,8 +55,10 @@ trials = [
     dict(name='late batch 2', budget=.5, schedule={**late8, 'batch_size':2}, loss=weak),
     dict(name='late decay', budget=1., decay=.4, schedule=late8, loss=weak),
     dict(name='late r1 .5', budget=.5, schedule=late8, loss=NonSaturating(r1=.5, r1_every=4)),
-    dict(name='late narrow', budget=.5, schedule=late8, loss=weak, fmap_base=192, fmap_max=48),
+    dict(name='late narrow', budget=.5, schedule=late8, loss=weak, fmap_base=192, fmap_max=48, seeds=(0,1,2)),
     dict(name='late latent 32', budget=.5, schedule=late8, loss=weak, latent_dim=32),
+    dict(name='narrow pairing', budget=.5, **narrow, loss=pairing, averages=(4.,8.), seeds=(0,1,2)),
+    dict(name='narrow reused fakes', budget=.5, **narrow, loss=NonSaturating(r1=.1, r1_every=8), reuse_fakes=True, averages=(4.,8.)),
 ]
 
 def keys(trial): return {k:v for k,v in trial.items() if k not in ('name','budget','seeds')}
@@ -78,8 +82,10 @@ def run(images, trial, seed, folder, budget, n):
     cpu,judging = learn.clock.seconds,time.process_time()
     sheet(learn.sample(64, seed=1), folder.parent/f'{folder.name}.png')
     values,floors = score(learn.model.averaged, images, n)
+    more = learn.more_averages.networks if 'averages' in settings else {}
+    more = {f'{h:g} kimg':score(net, images, n)[0] for h,net in more.items()}
     return dict(images=learn.images_seen, flops=flops(learn), cpu_seconds=round(cpu),
-                judging_seconds=round(time.process_time()-judging), values=values, floors=floors,
+                judging_seconds=round(time.process_time()-judging), values=values, floors=floors, **(dict(averages=more) if more else {}),
                 settings=plain(learn.settings))
 
 # ---- the table

@@ -3,6 +3,7 @@
 A run is a pure function of its settings and seed; one that was stopped goes on where it stood, and a row that is in the file is
 not made again."""
 import argparse, json, sys, time, torch
+from copy import deepcopy
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -10,7 +11,8 @@ from fastai.callback.core import Callback
 from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import results
-from progrow.cost import step_cost
+from progrow.callbacks import average_decay, average_weights
+from progrow.cost import Meter, on_meta, step_cost
 from progrow.files import atomic_write
 from progrow.images import to_uint8
 from progrow.metrics import evaluate
@@ -32,6 +34,31 @@ class RateDecay(Callback):
         left = 1-self.images_seen/self.schedule.total_images
         return self.floor+(1-self.floor)*min(1., left/self.share)
     def before_batch(self): self.opt.set_hypers(lr=self.state.learning_rate*self.factor())
+
+class MoreAverages(Callback):
+    "More averages of the generator, by their half-lives in kimg"
+    order = 20
+    def __init__(self, half_lives): self.networks = dict.fromkeys(half_lives)
+    def before_fit(self):
+        for h,net in self.networks.items():
+            if net is None: self.networks[h] = deepcopy(self.model.averaged)
+    def before_batch(self):
+        for h,net in self.networks.items(): average_weights(net, self.model.generator, average_decay(self.state.batch_size, h))
+    def state_dict(self): return {str(h):net.state_dict() for h,net in self.networks.items()}
+    def load_state_dict(self, state):
+        self.before_fit()
+        for h,net in self.networks.items(): net.load_state_dict(state[str(h)])
+
+class ReusedFakes(Callback):
+    "In the generator's step judge the fakes that the critic has just learnt from: one pass of the generator less"
+    def before_fit(self):
+        self.draw,self.kept = self.players.draw,[]
+        self.players.draw = self.once
+    def once(self, *args):
+        if torch.is_grad_enabled(): return self.kept.pop()
+        with torch.enable_grad(): self.kept = [self.draw(*args)]
+        return self.kept[0].detach()
+    def after_fit(self): self.players.draw = self.draw
 
 class Clock(Callback):
     "CPU seconds of this process between the first and the last step, across stops"
@@ -57,6 +84,9 @@ class Judge(Callback):
     def state_dict(self): return dict(points=json.dumps(self.points))
     def load_state_dict(self, state): self.points = json.loads(state['points'])
 
+ideas = dict(decay=lambda o: RateDecay(*(o if isinstance(o, tuple) else (o,))), # settings that no learner has, as callbacks
+             averages=MoreAverages, reuse_fakes=lambda o: ReusedFakes())
+
 # ---- what a run costs
 
 def average_flops(G, D, loss, resolution, batch, alpha):
@@ -67,12 +97,19 @@ def average_flops(G, D, loss, resolution, batch, alpha):
     without = replace(loss, **{'r1':0.} if hasattr(loss, 'r1') else {'gamma':0.})
     return (full+(k-1)*step_cost(G, D, without, resolution, batch, alpha).flops)/k
 
+def drawing_flops(G, resolution, n, alpha):
+    "Counted FLOPs of drawing `n` pictures"
+    with Meter() as seen, torch.no_grad(): on_meta(G)(torch.empty(n, G.latent_dim, device='meta'), resolution=resolution, alpha=alpha)
+    return seen.flops
+
 def flops(learn):
     "Counted floating-point operations of the whole run"
     m,res = learn.model,0.
     for p in learn.schedule.phases:
         n,alpha = learn.schedule.next_batch(p.start).batch_size,.5 if p.phase=='fade' else 1.
-        res += (p.end-p.start)/n*average_flops(m.generator, m.discriminator, learn.gan_loss, p.resolution, n, alpha)
+        step = average_flops(m.generator, m.discriminator, learn.gan_loss, p.resolution, n, alpha)
+        if hasattr(learn, 'reused_fakes'): step -= drawing_flops(m.generator, p.resolution, n, alpha)
+        res += (p.end-p.start)/n*step
     return res
 
 def stretched(schedule, factor):
@@ -81,14 +118,15 @@ def stretched(schedule, factor):
     return {k:times(v) if 'kimg' in k else v for k,v in schedule.items()}
 
 def learner(images, settings, factor=1., seed=0, cbs=()):
-    "A `ProgressiveLearner` by `settings`: its arguments, with the schedule as a dict, and `decay`, `config`"
-    s = dict(settings)
-    decay,config,schedule = s.pop('decay', 0),s.pop('config', None),dict(s.pop('schedule'))
+    "A `ProgressiveLearner` by `settings`: its arguments, with the schedule as a dict, and what `ideas` are there"
+    s,more = dict(settings),[]
+    for name,idea in ideas.items():
+        if name in s: more.append(idea(s.pop(name)))
+    config,schedule = s.pop('config', None),dict(s.pop('schedule'))
     at = schedule.pop('start_resolution', 4)
     s['schedule'] = GrowthSchedule(images.resolutions[-1], at, **stretched(schedule, factor))
     if config: s = style_config(config, **s)
-    decays = [RateDecay(*(decay if isinstance(decay, tuple) else (decay,)))] if decay else []
-    return progressive_learner(images, seed=seed, cbs=[Clock(), *decays, *cbs], **s)
+    return progressive_learner(images, seed=seed, cbs=[Clock(), *more, *cbs], **s)
 
 # ---- judging
 
