@@ -28,7 +28,6 @@ late = dict(stabilize_kimg={4:3, 8:4, 16:6, 32:24}, fade_kimg={8:1, 16:2, 32:3},
 late8 = {**late, 'learning_rate':.008}
 weak = NonSaturating(r1=.1, r1_every=4)
 narrow = dict(schedule=late8, fmap_base=192, fmap_max=48)
-pairing = RelativisticPairing(.1, every=8)
 style = dict(config='D', schedule=from8, loss=NonSaturating(r1=10., r1_every=4, full_resolution=32))
 r1 = dict(loss=NonSaturating(r1=1., r1_every=4), decay=.5)
 
@@ -57,7 +56,8 @@ trials = [
     dict(name='late r1 .5', budget=.5, schedule=late8, loss=NonSaturating(r1=.5, r1_every=4)),
     dict(name='late narrow', budget=.5, schedule=late8, loss=weak, fmap_base=192, fmap_max=48, seeds=(0,1,2)),
     dict(name='late latent 32', budget=.5, schedule=late8, loss=weak, latent_dim=32),
-    dict(name='narrow pairing', budget=.5, **narrow, loss=pairing, averages=(4.,8.), seeds=(0,1,2)),
+    dict(name='narrow pairing', budget=.5, **narrow, loss=RelativisticPairing(.1, every=8), averages=(4.,8.)),
+    dict(name='narrow pairing .03', budget=.5, **narrow, loss=RelativisticPairing(.03, every=8), averages=(4.,8.), seeds=(0,1,2)),
     dict(name='narrow reused fakes', budget=.5, **narrow, loss=NonSaturating(r1=.1, r1_every=8), reuse_fakes=True, averages=(4.,8.)),
 ]
 
