@@ -50,7 +50,7 @@ def test_scripts_write_by_it(name):
     assert 'results.write(' in text and 'write_text(' not in text and 'importlib.metadata' not in text
     assert ast.get_docstring(ast.parse(text)).count('usage: ')==1
 
-@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','evidence/style.json','speed/growing.json','speed/bench.json','search/trials.json'))
+@pytest.mark.parametrize('path', ('demo/results.json','demo/digits.json','demo/fashion.json','demo/seeds.json','swd/bench.json','evidence/style.json','speed/growing.json','speed/bench.json','speed/time_to_quality.json','search/trials.json'))
 def test_what_is_kept_says_its_settings_and_versions(path):
     made = kept_in(path)
     assert made['settings'] and made['versions']['torch'] and len(made)>2
@@ -209,6 +209,21 @@ def test_the_page_on_speed_says_what_the_file_says():
     threads = {o['resolution']: o['images_per_second'] for o in made['threads']}
     assert all(threads[4]['2'][k]<threads[4]['1'][k] for k in threads[4]['1']) # every program is slower
     assert f"is worth {threads[16]['2']['progrow']/threads[16]['1']['progrow']:.1f} times for progrow" in text
+
+# --- time to a good picture
+
+def test_the_race_would_be_run_with_the_settings_of_the_kept_rows(tool, results):
+    race,made = tool('time_to_quality'),kept_in('speed/time_to_quality.json')
+    assert [o['asked'] for o in made['rows']]==[dict(side=k, seed=s) for s in race.seeds for k in race.sides]
+    assert made['settings']==results.plain(race.told(race.budget, race.n, race.seeds))
+    assert all(o['cpu_seconds']<=1.01*race.budget for o in made['rows'])
+
+def test_the_page_on_speed_says_when_ours_passes_the_peers():
+    rows,text = kept_in('speed/time_to_quality.json')['rows'],prose('90_speed')
+    def mean(side, what): return [statistics.mean(o) for o in zip(*([p[what] for p in r['curve'][:8]] for r in rows if r['asked']['side']==side))]
+    def passed(peer, what): return next(i+1 for i in range(8) if max(mean('progrow', what)[i:])<=mean(f'{peer}, our settings', what)[-1])
+    assert [passed(p, k) for p in ('pro-gan-pth','gan-lab') for k in ('SWD 32','SWD mean')]==[4, 6, 2, 4]
+    for said in ('passed after half the time at the finest level, and after three quarters', "gan-lab's after a quarter and after half"): assert said in text
 
 # --- growing against not growing
 

@@ -116,6 +116,10 @@ sides = {'progrow': lambda *a: progrow(*a, ours['schedule']),
          'pro-gan-pth, its defaults': pro_gan_pth, 'pro-gan-pth, our settings': lambda *a: pro_gan_pth(*a, ours['schedule']),
          'gan-lab, its defaults': gan_lab, 'gan-lab, our settings': lambda *a: gan_lab(*a, ours['schedule'])}
 
+def told(budget, n, seeds):
+    "All that decides the rows, as the file says it"
+    return dict(resolution=top, budget=budget, n=n, seeds=seeds, ours=repr(ours), peers=peers.packages)
+
 def main(path, once, quick):
     torch.set_num_threads(1)
     peers.install()
@@ -126,7 +130,7 @@ def main(path, once, quick):
         curve = Curve(images, seconds, 4 if quick else 8, count)
         sides[asked['side']](curve, asked['seed'])
         return curve.row()
-    settings = dict(resolution=top, budget=seconds, n=count, seeds=seeds[:1] if quick else seeds, ours=repr(ours), peers=peers.packages)
+    settings = told(seconds, count, seeds[:1] if quick else seeds)
     return make_rows(path, settings, [dict(side=o, seed=s) for s in settings['seeds'] for o in sides], make, once)
 
 if __name__=='__main__': arguments(main, 'nbs/assets/speed/time_to_quality.json')
