@@ -1,9 +1,11 @@
 "What scripts write: one form, whole files, work that is not repeated."
 import ast, importlib, json, os, re, statistics, threading
-import pytest
+import pytest, torch
 from pathlib import Path
 from helpers import noise as bytes_of, root
 from progrow.data import ImagePyramid, pyramid_levels
+from progrow.losses import NonSaturating
+from torch.nn.utils import parameters_to_vector
 
 tools = root/'tools'
 writers = ('bench','bench_swd','demo','demo_seeds','gpu_check','pair')
@@ -86,6 +88,34 @@ def test_the_search_would_make_no_kept_row_again(tool, results):
     assert len(known)>=20 and all(o in there for o in known)
     assert made['settings']['start']==results.plain(search.told(search.start))
     assert made['settings']['budget']==search.flops(search.learner(ImagePyramid(pyramid_levels(bytes_of(8))), {}))
+
+small = dict(schedule=dict(stabilize_kimg=.016, fade_kimg=.016, batch_size=4, learning_rate=.004), loss=NonSaturating(r1=.1, r1_every=4),
+             latent_dim=8, fmap_base=32, fmap_max=8, average_kimg=.02)
+
+def small_run(tool, **ideas):
+    learn,drawn = tool('trials').learner(ImagePyramid(pyramid_levels(bytes_of(8))), {**small, **ideas}),[]
+    learn.model.generator.register_forward_hook(lambda *o: drawn.append(torch.is_grad_enabled()) if learn.model.training else None)
+    before = parameters_to_vector(learn.model.generator.parameters()).detach().clone()
+    learn.fit(show='nothing')
+    assert (parameters_to_vector(learn.model.generator.parameters())!=before).any()
+    return learn,drawn
+
+def test_an_idea_of_the_search_changes_what_it_says_and_nothing_else(tool):
+    (plain,usual),(reused,once) = small_run(tool),small_run(tool, reuse_fakes=True)
+    steps = len(plain.history.rows)
+    assert len(reused.history.rows)==steps and usual.count(True)==once.count(True)==steps and len(usual)-len(once)==steps
+    flops = tool('trials').flops
+    assert .8*flops(plain)<flops(reused)<.97*flops(plain)
+    assert reused.players.draw(2, 8).requires_grad # as before, once the run is over
+
+def test_more_averages_are_what_the_average_of_a_run_would_be(tool):
+    learn,_ = small_run(tool, averages=(.02,.1))
+    own,long = learn.more_averages.networks.values()
+    weights = [parameters_to_vector(o.parameters()) for o in (learn.model.averaged, own, long, small_run(tool, average_kimg=.1)[0].model.averaged)]
+    assert torch.equal(weights[0], weights[1]) and torch.equal(weights[2], weights[3]) and not torch.equal(weights[0], weights[2])
+    again = tool('trials').learner(learn.images, {**small, 'averages':(.02,.1)}).more_averages
+    again.load_state_dict(learn.more_averages.state_dict())
+    assert torch.equal(parameters_to_vector(again.networks[.1].parameters()), weights[2])
 
 # --- command lines of experiments
 
