@@ -131,9 +131,11 @@ class Page(HTMLParser):
         if self.tag=='script': self.loads += re.findall(r'https?://[^\s\'"`]+', data)
 
 def check(out):
-    "What is wrong with the site in `out`: dead links and anchors, missing files, and anything loaded from another host"
-    pages,bad = {p: Page(p.read_text()) for p in out.glob('*.html')}, []
+    "What is wrong with the site in `out`: dead links and anchors, links in links, missing files, and anything loaded from another host"
+    text,bad = {p: p.read_text() for p in out.glob('*.html')}, []
+    pages = {p: Page(t) for p,t in text.items()}
     for p,pg in pages.items():
+        bad += [f'{p.name}: a link within a link: leave out {o}' for o in re.findall(r'</a>(\]\([^)\s]*\))', text[p])]
         for h in pg.links + pg.loads:
             u = urlsplit(h)
             if u.scheme or u.netloc:
