@@ -336,7 +336,7 @@ def corrected(
 )->dict: # Resolution -> seconds for a step, of those above it
     "What steps to come will take, as far as the present ones tell it"
     before = timed[resolution]
-    return {r: min(t*taken/before, t+taken-before) for r,t in timed.items() if r>resolution}
+    return {r: min(t*taken/before, t+max(0., taken-before)) for r,t in timed.items() if r>resolution}
 
 # %% ../nbs/35_cost.ipynb #18cea5fa
 def memory_per_stage(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np, pytest, torch
 from torch import nn
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException, CancelTrainException
-from progrow.callbacks import AverageGradients, GrowthBar, History, Log, SampleStrip, log_columns, read_log, tracker
+from progrow.callbacks import AverageGradients, GrowthBar, History, Log, SampleStrip, log_columns, read_log, tracker, seconds_left
 from progrow.checkpoint import load_generator, load_tensors, save_checkpoint, save_tensors
 from progrow.data import ImagePyramid, pyramid_levels
 from progrow.guards import Checkpoints, Guard
@@ -376,6 +376,14 @@ def test_time_left_learns_from_the_steps_that_are_done():
     learn.state = short(130); assert learn.state.resolution==8
     assert after(9., .03)==[.015, .03]
     bar.close()
+
+def test_no_time_is_left_to_be_negative_where_the_machine_was_busy_while_a_small_size_was_timed():
+    learn = SimpleNamespace(schedule=short, images_seen=0, state=short(0), per_image={4:.5, 8:.02})
+    bar = GrowthBar('nothing')
+    bar.learn = learn; bar.before_fit()
+    for s in (9., .01): bar.correct(short(0).batch_size*s)
+    bar.close()
+    assert 0<learn.per_image[8]<.02 and seconds_left(short, 0, learn.per_image)>0
 
 # --- log
 
