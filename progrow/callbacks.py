@@ -236,7 +236,9 @@ def correct(self:GrowthBar, seconds):
     "Take a step into account; the first one of a resolution warms up"
     r = self.state.resolution
     if r not in self.taken: self.taken[r] = [0., 0]; return
-    self.taken[r] = [self.taken[r][0]+seconds, self.taken[r][1]+1]
+    spent,n = self.taken[r]
+    if n>=100: spent,n = spent/2,n/2 # so that a busy hour is forgotten
+    self.taken[r] = [spent+seconds, n+1]
     step = self.taken[r][0]/self.taken[r][1]
     for k,t in {r:step, **corrected(self.timed, r, step)}.items(): self.per_image[k] = t/self.sizes[k]
 

@@ -377,6 +377,14 @@ def test_time_left_learns_from_the_steps_that_are_done():
     assert after(9., .03)==[.015, .03]
     bar.close()
 
+def test_a_busy_hour_is_forgotten():
+    learn = SimpleNamespace(schedule=short, images_seen=0, state=short(0), per_image={4:.01, 8:.02})
+    bar = GrowthBar('nothing')
+    bar.learn = learn; bar.before_fit()
+    for s in [9.]+[.1]*1000+[.01]*400: bar.correct(short(0).batch_size*s)
+    bar.close()
+    assert .01<learn.per_image[4]<.02 # the mean of all would be .074
+
 def test_no_time_is_left_to_be_negative_where_the_machine_was_busy_while_a_small_size_was_timed():
     learn = SimpleNamespace(schedule=short, images_seen=0, state=short(0), per_image={4:.5, 8:.02})
     bar = GrowthBar('nothing')
