@@ -54,7 +54,7 @@ trials = [
     dict(name='late batch 2', budget=.5, schedule={**late8, 'batch_size':2}, loss=weak),
     dict(name='late decay', budget=1., decay=.4, schedule=late8, loss=weak),
     dict(name='late r1 .5', budget=.5, schedule=late8, loss=NonSaturating(r1=.5, r1_every=4)),
-    dict(name='late narrow', budget=.5, schedule=late8, loss=weak, fmap_base=192, fmap_max=48, seeds=(0,1,2)),
+    dict(name='late narrow', budget=.5, **narrow, loss=weak, seeds=(0,1,2)),
     dict(name='late latent 32', budget=.5, schedule=late8, loss=weak, latent_dim=32),
     dict(name='narrow pairing', budget=.5, **narrow, loss=RelativisticPairing(.1, every=8), averages=(4.,8.)),
     dict(name='narrow pairing .03', budget=.5, **narrow, loss=RelativisticPairing(.03, every=8), averages=(4.,8.), seeds=(0,1,2)),
